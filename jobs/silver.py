@@ -1,0 +1,6 @@
+"""Stage silver as a Ray job: ``ray job submit --working-dir . -- python jobs/silver.py --recipe RECIPE``."""
+
+from entry import main
+
+if __name__ == "__main__":
+    main("silver")

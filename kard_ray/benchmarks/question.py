@@ -1,0 +1,103 @@
+"""What a benchmark is made of: questions, their Arrow schema, and worked examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+Split = Literal["train", "dev", "test"]
+
+QUESTIONS = pa.schema(
+    [
+        pa.field("question_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("options", pa.list_(pa.string()), nullable=False),
+        pa.field("answer", pa.int32(), nullable=False),
+        pa.field("gold_passages", pa.list_(pa.string()), nullable=False),
+        pa.field("subjects", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One multiple-choice question; ``answer`` is an index into ``options``.
+
+    ``gold_passages`` are the ids of the passages that carry its facts (empty when not known);
+    ``subjects`` are what it asks about: no subject is shared by train and test when they are given.
+    """
+
+    question_id: str
+    split: Split
+    question: str
+    options: tuple[str, ...]
+    answer: int
+    kind: str = ""
+    gold_passages: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+
+    @property
+    def answer_text(self) -> str:
+        """The gold option's text."""
+        return self.options[self.answer]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkedExample:
+    """A few-shot example for the teacher: a question, its passages' texts, and a rationale by hand.
+
+    ``rationale`` does not hold the closing "So the answer is ..." sentence: the renderer adds it.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    answer: int
+    passages: tuple[str, ...]
+    rationale: str
+
+
+class Benchmark(Protocol):
+    """What one benchmark file supplies."""
+
+    @property
+    def name(self) -> str:
+        """The name used in recipes and reports."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Version or hash of the raw data: another one makes another artifact."""
+        ...
+
+    def questions(self) -> Iterator[Question]:
+        """All questions of all splits, in a fixed order."""
+        ...
+
+    def examples(self, kind: str) -> Sequence[WorkedExample]:
+        """Worked examples for the teacher, fit for questions of ``kind``."""
+        ...
+
+
+def to_table(questions: Iterable[Question]) -> pa.Table:
+    """Questions as an Arrow table of schema QUESTIONS, one row each, in order."""
+    rows = list(questions)
+    columns = {name: [getattr(q, name) for q in rows] for name in QUESTIONS.names}
+    return pa.table(columns, schema=QUESTIONS)
+
+
+def from_table(table: pa.Table) -> list[Question]:
+    """Inverse of :func:`to_table`."""
+    return [
+        Question(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in row.items()
+                if name in QUESTIONS.names
+            }
+        )
+        for row in table.to_pylist()
+    ]

@@ -1,0 +1,70 @@
+"""One way to write a question and its conclusion, and to read an answer back.
+
+Teacher, students, and evaluation all use these functions, so that no two of them differ by a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+# "text": the option itself is written ("So the answer is Lisbon."): a small model copies better than it binds letters.
+# "letter": the option's letter ("So the answer is (B)."), for long options, as in KARD's released code.
+AnswerForm = Literal["text", "letter"]
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def question_block(question: str, options: Sequence[str], form: AnswerForm) -> str:
+    """``Question: …`` and ``Options: …`` as they stand in every prompt."""
+    if form == "letter":
+        listed = " ".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
+    else:
+        listed = "; ".join(options)
+    return f"Question: {question}\nOptions: {listed}"
+
+
+def passages_block(label: str, passages: Sequence[tuple[str, str]]) -> str:
+    """``label`` and one line per passage (title, text)."""
+    return "\n".join([f"{label}:", *(f"{title}: {text}" if title else text for title, text in passages)])
+
+
+def answer_text(options: Sequence[str], answer: int, form: AnswerForm) -> str:
+    """What stands for option ``answer`` in a conclusion."""
+    return f"({LETTERS[answer]})" if form == "letter" else options[answer]
+
+
+def conclusion(options: Sequence[str], answer: int, form: AnswerForm) -> str:
+    """The closing sentence of every rationale and every student's target."""
+    return f"So the answer is {answer_text(options, answer, form)}."
+
+
+_ANSWER = re.compile(r"\banswer(?: is|:)\s*", re.IGNORECASE)
+_LETTER = re.compile(r"\(([A-Z])\)|^\W*([A-Z])\b(?![a-z])")
+
+
+def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | None:
+    """The option that ``text`` concludes with, or None when it names none or more than one.
+
+    Reads what follows the last "answer is" (or the whole text when it has none), up to the end of its line.
+    """
+    ends = [match.end() for match in _ANSWER.finditer(text)]
+    tail = text[ends[-1] :] if ends else text
+    tail = tail.strip().split("\n", 1)[0]
+    if form == "letter":
+        letters = {(a or b) for a, b in _LETTER.findall(tail)} & set(LETTERS[: len(options)])
+        if len(letters) == 1:
+            return LETTERS.index(letters.pop())
+    wanted = _normal(tail)
+    exact = [i for i, option in enumerate(options) if _normal(option) == wanted]
+    if exact:
+        return exact[0] if len(exact) == 1 else None
+    inside = [i for i, option in enumerate(options) if re.search(rf"(?<!\w){re.escape(_normal(option))}(?!\w)", wanted)]
+    # "Equatorial Guinea" also holds "Guinea": keep only options that no other found option contains.
+    inside = [i for i in inside if not any(i != j and _normal(options[i]) in _normal(options[j]) for j in inside)]
+    return inside[0] if len(inside) == 1 else None
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split()).strip(" .!\"'")

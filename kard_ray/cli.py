@@ -1,0 +1,114 @@
+"""The ``kard-ray`` command: thin, one sub-command per stage. Errors of the user end with one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kard_ray.runtime.errors import UserError
+
+app = typer.Typer(
+    name="kard-ray",
+    help="Distil reasoning with retrieved knowledge into small models, on Ray.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
+RunDir = Annotated[str | None, typer.Option("--run-dir", help="Where artifacts go; default: runs/<name of the recipe>.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a field: student.epochs=3. May be repeated.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print stages, what would be done and why, rows, tokens, time.")]
+
+
+@app.command()
+def run(recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    """All stages, from the benchmark to the report; finished ones are skipped."""
+    from kard_ray.execution import run_stages
+    from kard_ray.pipeline import STAGES
+
+    run_stages(recipe, STAGES, run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
+
+
+def _stage_command(stage: str, help_text: str) -> None:
+    def command(recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_run: DryRun = False) -> None:
+        from kard_ray.execution import run_stages
+
+        run_stages(recipe, (stage,), run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
+
+    app.command(stage, help=help_text)(command)
+
+
+_stage_command("benchmark", "Questions of the benchmark.")
+_stage_command("knowledge", "The knowledge base: passages, embeddings, full-text and vector index.")
+_stage_command("rationales", "Teacher rationales, verified.")
+_stage_command("silver", "Silver passages: what each rationale retrieves.")
+_stage_command("train", "Students, one per method of the recipe.")
+_stage_command("predict", "Answers of the students.")
+_stage_command("report", "The result table.")
+
+
+@app.command()
+def evaluate(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="Directory of a finished run.")],
+    questions: Annotated[Path, typer.Option("--questions", help="JSON Lines: id, question, options, answer.")],
+    method: Annotated[str, typer.Option("--method", help="Which student answers.")] = "kard",
+    out: Annotated[Path | None, typer.Option("--out", help="Write predictions to this Parquet file.")] = None,
+) -> None:
+    """Answer new questions with a trained student; the last line is the accuracy with its 95 % interval."""
+    from kard_ray.execution import evaluate_questions
+
+    evaluate_questions(run_dir, method=method, questions=questions, out=out)
+
+
+@app.command()
+def doctor(
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    run_dir: Annotated[Path, typer.Option("--run-dir", help="Whose disk is looked at.")] = Path("runs"),
+) -> None:
+    """What is installed, which models resolve, what this machine has; exit code 1 when something is wrong."""
+    from kard_ray.runtime.doctor import as_json, examine, print_table
+
+    checks = examine(run_dir=run_dir)
+    if json_:
+        print(as_json(checks))
+    else:
+        print_table(checks)
+    if any(check.ok is False for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: user errors become one sentence on standard error and exit code 2."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warn after every fork otherwise
+    try:
+        app()
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"kard-ray: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def explain(error: BaseException) -> str | None:
+    """The sentence for an error that the user can mend, wherever it was raised (also in a Ray worker), else None."""
+    seen: set[int] = set()
+    current: Any = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, UserError):
+            return str(current.args[0] if current.args else current)
+        full = isinstance(current, OSError) and current.errno == errno.ENOSPC
+        if full or "No space left on device" in str(current):
+            return (
+                "the disk is full: a file could not be written. Free some space and run the same command again; "
+                "finished rows are kept."
+            )
+        current = getattr(current, "cause", None) or current.__cause__ or current.__context__
+    return None

@@ -1,0 +1,123 @@
+"""What a run will cost before it is started: rows, tokens, and time where a rate is known.
+
+Token counts are upper estimates from the recipe (every sample as long as ``max_tokens`` allows is counted at the
+share seen on the factbook). Times are given only for the bundled 135M model on a CPU, whose rates were measured
+(benchmarks/RESULTS.md); for other models and devices the table shows tokens, and progress shows the rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kard_ray.benchmarks.registry import load_benchmark
+from kard_ray.pipeline import Pipeline, Step
+from kard_ray.recipe import Recipe
+
+BUNDLED = "bundled:smollm2-135m-instruct"
+
+# Measured on two cores (AVX-512, bfloat16), see benchmarks/RESULTS.md. Seconds of engine start; tokens per second.
+ENGINE_START_S = 35.0
+GENERATE_TOKENS_S = 330.0
+TRAIN_TOKENS_S = 550.0
+EMBED_PASSAGES_S = 150.0
+
+# Tokens per item as seen on the factbook with the quickstart recipe.
+RATIONALE_TOKENS = 55
+QUESTION_TOKENS = 55
+PASSAGE_TOKENS = 110
+ANSWER_TOKENS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Rows and tokens of one step; ``seconds`` is None where no rate is known."""
+
+    rows: int | None
+    tokens: int | None
+    seconds: float | None
+
+
+def estimate(step: Step, pipeline: Pipeline) -> Estimate:
+    """Estimate one step from the recipe alone (no data is read, except finished manifests)."""
+    recipe = pipeline.recipe
+    train, test = _questions(pipeline, "train"), _questions(pipeline, recipe.prediction.split)
+    known = recipe.student.model == BUNDLED and recipe.student.gpus_per_worker == 0
+    if step.stage == "benchmark":
+        return Estimate(_total(pipeline), None, None)
+    if step.stage == "rationales":
+        rows = _add(_times(train, recipe.teacher.samples), _times(test, recipe.teacher.test_samples))
+        tokens = _times(rows, min(RATIONALE_TOKENS, recipe.teacher.sampling.max_tokens))
+        timed = recipe.teacher.model == BUNDLED and recipe.teacher.engine.device != "gpu"
+        return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if timed else None)
+    if step.stage == "silver":
+        return Estimate(_add(_times(train, recipe.teacher.samples), test), None, None)
+    method = step.label.partition("/")[2]
+    reads, thinks = method == "kard", method != "finetune"
+    written = RATIONALE_TOKENS if thinks else ANSWER_TOKENS
+    prompt = min(
+        QUESTION_TOKENS + (recipe.student.passages * PASSAGE_TOKENS if reads else 0),
+        recipe.student.rendering.max_prompt_tokens,
+    )
+    if step.stage == "train":
+        rows = _times(train, min(recipe.student.rationales, recipe.teacher.samples) if thinks else 1)
+        tokens = _times(_times(rows, prompt + written), recipe.student.epochs)
+        return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, 15.0) if known else None)
+    if step.stage == "predict":
+        rows = _times(test, len(recipe.prediction.sources) if reads else 1)
+        tokens = _times(rows, written)
+        return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
+    return Estimate(None, None, None)
+
+
+def _questions(pipeline: Pipeline, split: str) -> int | None:
+    """Questions of ``split`` that will be used, as far as the recipe or a finished benchmark tells."""
+    limit = getattr(pipeline.recipe.questions, split)
+    if pipeline.benchmark_artifact.finished:
+        size = pipeline.benchmark_artifact.manifest().counts[split]
+    else:
+        size = getattr(pipeline.recipe.benchmark, split, None)
+    sizes = [n for n in (limit, size) if isinstance(n, int)]
+    return min(sizes) if sizes else None
+
+
+def _total(pipeline: Pipeline) -> int | None:
+    sizes = [getattr(pipeline.recipe.benchmark, split, None) for split in ("train", "dev", "test")]
+    numbers = [size for size in sizes if isinstance(size, int)]
+    return sum(numbers) if len(numbers) == len(sizes) else None
+
+
+def _times(count: int | None, factor: float) -> int | None:
+    return None if count is None else round(count * factor)
+
+
+def _add(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a + b
+
+
+def _seconds(tokens: int | None, rate: float, start: float) -> float | None:
+    return None if tokens is None else start + tokens / rate
+
+
+def missing_inputs(recipe: Recipe) -> list[str]:
+    """What the recipe names that cannot be had now, one sentence each (models, files)."""
+    from kard_ray.runtime.errors import UserError
+    from kard_ray.runtime.models import ModelStatus, check_model
+
+    found = []
+    for field, ref in (
+        ("knowledge.embedder", recipe.knowledge.embedder),
+        ("teacher.model", recipe.teacher.model),
+        ("student.model", recipe.student.model),
+    ):
+        check = check_model(ref)
+        if check.status is not ModelStatus.READY:
+            found.append(f"{field} {ref}: {check.reason or check.status.value}")
+    for field, read in (
+        ("benchmark", load_benchmark(recipe.benchmark).fingerprint),
+        ("knowledge.corpus", recipe.knowledge.corpus.fingerprint),
+    ):
+        try:
+            read()
+        except UserError as error:
+            found.append(f"{field}: {error}")
+    return found

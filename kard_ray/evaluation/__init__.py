@@ -1,0 +1,1 @@
+"""Prediction, scoring, and the result table."""

@@ -1,0 +1,189 @@
+"""Answers of one student: question → passages → vLLM on Ray Data → parsed answer.
+
+A method that reads passages is predicted once per passage source: ``bm25`` (the question is the query, as in use) and
+``silver`` (the teacher's rationale is the query: the upper bound). All sources of a student share one engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+import ray
+from pydantic import Field
+from transformers import AutoTokenizer
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.rendering import AnswerForm, parse_answer
+from kard_ray.knowledge.retrieval import PASSAGE_LIST, Retriever
+from kard_ray.runtime.artifacts import Artifact, Manifest
+from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
+from kard_ray.runtime.parts import map_resumable
+from kard_ray.student.rendering import Renderer, RenderingConfig
+
+VERSION = 1
+
+PassageSource = Literal["none", "bm25", "silver"]
+
+GENERATION = pa.schema(
+    [
+        pa.field("prediction_id", pa.string()),
+        pa.field("question_id", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("passage_ids", pa.list_(pa.string())),
+        pa.field("generated_text", pa.string()),
+        pa.field("prompt_tokens", pa.int32()),
+        pa.field("generated_tokens", pa.int32()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        *GENERATION,
+        pa.field("prediction", pa.int32()),  # index into options; null when no answer could be read
+        pa.field("correct", pa.bool_()),
+    ]
+)
+
+
+class PredictionConfig(Frozen):
+    """Which questions are answered, with which passages, and how text is drawn."""
+
+    split: Literal["dev", "test"] = "test"
+    sources: tuple[Literal["bm25", "silver"], ...] = ("bm25", "silver")  # for methods that read passages
+    sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
+    engine: EngineConfig = EngineConfig()
+
+
+class StudentRenderer:
+    """Adds ``prompt_ids`` from question and passages; an actor's callable."""
+
+    def __init__(self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
+        self.renderer = Renderer(tokenizer, RenderingConfig.model_validate(config), form)
+        self.k = k
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Columns of the prediction rows in; ids, ``passage_ids``, ``prompt_ids`` out."""
+        ids, shown = [], []
+        for row in batch.to_pylist():
+            passages = row["passages"][: self.k]
+            shown.append([p["passage_id"] for p in passages])
+            texts = [(p["title"], p["text"]) for p in passages]
+            ids.append(self.renderer.prompt_ids(row["question"], row["options"], texts))
+        return (
+            batch.select(["prediction_id", "question_id", "source"])
+            .append_column("passage_ids", pa.array(shown, pa.list_(pa.string())))
+            .append_column("prompt_ids", pa.array(ids, pa.list_(pa.int32())))
+        )
+
+
+def prediction_rows(
+    questions: Sequence[Question], sources: Sequence[PassageSource], silver: Mapping[str, list[dict[str, Any]]]
+) -> pa.Table:
+    """One row per (source, question); ``silver`` maps question ids to their silver passages."""
+    rows = [
+        {
+            "prediction_id": f"{source}/{q.question_id}",
+            "question_id": q.question_id,
+            "source": source,
+            "question": q.question,
+            "options": list(q.options),
+            "query": " ".join([q.question, *q.options]),
+            "passages": silver.get(q.question_id, []) if source == "silver" else [],
+        }
+        for source in sources
+        for q in questions
+    ]
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("prediction_id", "question_id", "source", "question")]
+        + [("options", pa.list_(pa.string())), ("query", pa.string()), ("passages", PASSAGE_LIST)]
+    )
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def predict(
+    questions: Sequence[Question],
+    sources: Sequence[PassageSource],
+    silver: Mapping[str, list[dict[str, Any]]],
+    *,
+    student_path: str,
+    knowledge_folder: str | None,
+    k: int,
+    rendering: RenderingConfig,
+    config: PredictionConfig,
+    form: AnswerForm,
+    seed: int,
+    artifact: Artifact,
+    label: str,
+) -> Manifest:
+    """Answer every question once per source; writes schema PREDICTIONS. ``k`` passages are shown at most."""
+    generate = generation(model_path=student_path, config=config.engine, sampling=config.sampling, seed=seed)
+
+    def transform(rows: ray.data.Dataset) -> ray.data.Dataset:
+        if knowledge_folder is not None and "bm25" in sources:
+            rows = rows.map_batches(
+                _RetrieveWhereAsked,
+                fn_constructor_args=(knowledge_folder, k),
+                batch_format="pyarrow",
+                concurrency=1,
+                num_cpus=0.5,
+            )
+        prompts = rows.map_batches(
+            StudentRenderer,
+            fn_constructor_args=(student_path, rendering.model_dump(mode="json"), form, k),
+            batch_format="pyarrow",
+            concurrency=1,
+            num_cpus=0.1,
+        )
+        return generate(prompts)
+
+    written = map_resumable(
+        prediction_rows(questions, sources, silver),
+        transform,
+        artifact=artifact,
+        schema=GENERATION,
+        id_column="prediction_id",
+        label=label,
+        block_rows=config.engine.batch_rows,
+    )
+    scored = score(written, {q.question_id: q for q in questions}, form)
+    artifact.write_table("predictions.parquet", scored)
+    return artifact.seal(
+        rows={"predictions": scored.num_rows},
+        counts={
+            "errors": sum(bool(e) for e in scored["error"].to_pylist()),
+            "unparsable": scored["prediction"].null_count,
+        },
+        seed=seed,
+    )
+
+
+class _RetrieveWhereAsked:
+    """BM25 passages for the rows whose source is ``bm25``; other rows keep what they have."""
+
+    def __init__(self, folder: str, k: int) -> None:
+        self.retriever = Retriever(folder, k, "query")
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        asked = batch["source"].to_pylist()
+        given = batch["passages"].to_pylist()
+        found = self.retriever(batch.drop_columns(["passages"]))["passages"].to_pylist()
+        passages = [f if source == "bm25" else g for source, f, g in zip(asked, found, given, strict=True)]
+        return batch.drop_columns(["passages"]).append_column("passages", pa.array(passages, PASSAGE_LIST))
+
+
+def score(written: pa.Table, questions: Mapping[str, Question], form: AnswerForm) -> pa.Table:
+    """GENERATION in, PREDICTIONS out; a text without a readable answer, or an error, counts as wrong."""
+    answers, correct = [], []
+    for row in written.select(["question_id", "generated_text"]).to_pylist():
+        question = questions[row["question_id"]]
+        answer = parse_answer(row["generated_text"], question.options, form)
+        answers.append(answer)
+        correct.append(answer == question.answer)
+    return written.append_column("prediction", pa.array(answers, pa.int32())).append_column(
+        "correct", pa.array(correct, pa.bool_())
+    )

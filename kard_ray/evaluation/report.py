@@ -1,0 +1,136 @@
+"""The result table: one record per method and passage source, written as JSON and Parquet and printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.evaluation.scoring import gold_found, wilson_interval
+from kard_ray.runtime.artifacts import Artifact, Manifest
+
+VERSION = 1
+
+
+def records(
+    predictions: Mapping[str, pa.Table], questions: Mapping[str, Question], *, benchmark: str, split: str, k: int
+) -> list[dict[str, Any]]:
+    """One record per (method, passage source); ``predictions`` maps a method to its PREDICTIONS.
+
+    Accuracy and its 95 % Wilson interval are shares from 0 to 1; tokens are sums over all questions; ``by_kind`` holds
+    the same for each kind of question. ``hits_at_k`` and ``all_gold_at_k`` are null where no passages were shown or
+    the benchmark knows no gold passages.
+    """
+    found: list[dict[str, Any]] = []
+    for method, table in predictions.items():
+        rows = table.to_pylist()
+        for source in dict.fromkeys(row["source"] for row in rows):
+            mine = [row for row in rows if row["source"] == source]
+            kinds = sorted({questions[row["question_id"]].kind for row in mine})
+            summary = _summary(mine, questions, k=k if source != "none" else 0)
+            found.append(
+                {"method": method, "passages": source, "benchmark": benchmark, "split": split, "k": k if source != "none" else 0}
+                | summary
+                | {
+                    "by_kind": {
+                        kind or "all": _summary(
+                            [row for row in mine if questions[row["question_id"]].kind == kind],
+                            questions,
+                            k=k if source != "none" else 0,
+                        )
+                        for kind in kinds
+                    }
+                }
+            )  # fmt: skip
+    return found
+
+
+def _summary(rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Question], *, k: int) -> dict[str, Any]:
+    correct = sum(row["correct"] for row in rows)
+    low, high = wilson_interval(correct, len(rows))
+    gold = [questions[row["question_id"]].gold_passages for row in rows]
+    hits, complete = gold_found([row["passage_ids"] for row in rows], gold, k=k) if k else (None, None)
+    return {
+        "n": len(rows),
+        "correct": correct,
+        "accuracy": correct / len(rows) if rows else 0.0,
+        "ci_low": low,
+        "ci_high": high,
+        "hits_at_k": hits,
+        "all_gold_at_k": complete,
+        "unparsable": sum(row["prediction"] is None for row in rows),
+        "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
+        "generated_tokens": sum(row["generated_tokens"] for row in rows),
+    }
+
+
+def flat(found: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Records as a table: a row ``kind = ""`` for all questions, and one row per kind."""
+    rows = []
+    for record in found:
+        head = {name: record[name] for name in ("method", "passages", "benchmark", "split", "k")}
+        overall = {name: value for name, value in record.items() if name not in {*head, "by_kind"}}
+        rows.append(head | {"kind": ""} | overall)
+        rows += [head | {"kind": kind} | values for kind, values in record["by_kind"].items()]
+    return pa.Table.from_pylist(rows)
+
+
+def write_report(
+    found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float], artifact: Artifact
+) -> Manifest:
+    """``results.json`` (list of records), ``results.parquet`` (also by kind), ``stages.json`` (wall seconds)."""
+    artifact.write_text("results.json", json.dumps(list(found), indent=2, ensure_ascii=False) + "\n")
+    artifact.write_table("results.parquet", flat(found))
+    artifact.write_text("stages.json", json.dumps(dict(seconds), indent=2) + "\n")
+    return artifact.seal(rows={"results": len(found)})
+
+
+def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float]) -> None:
+    """The tables a reader sees at the end of a run."""
+    console = Console(width=None if Console().is_terminal else 120)
+    head = found[0]
+    table = Table(title=f"{head['benchmark']}, {head['split']} split, n = {head['n']}")
+    for name in ("method", "passages", "accuracy", "95 % interval", "Hits@k", "all gold@k", "no answer", "prompt tok.", "gen. tok."):
+        table.add_column(name, justify="left" if name in ("method", "passages") else "right")
+    for r in found:
+        table.add_row(
+            r["method"],
+            r["passages"] + (f" k={r['k']}" if r["k"] else ""),
+            _percent(r["accuracy"]),
+            f"{_percent(r['ci_low'])} – {_percent(r['ci_high'])}",
+            _percent(r["hits_at_k"]),
+            _percent(r["all_gold_at_k"]),
+            str(r["unparsable"]),
+            f"{r['prompt_tokens']:,}",
+            f"{r['generated_tokens']:,}",
+        )
+    console.print(table)
+    kinds = list(dict.fromkeys(kind for r in found for kind in r["by_kind"]))
+    if len(kinds) > 1:
+        by_kind = Table(title="Accuracy by kind of question (n)")
+        by_kind.add_column("method")
+        by_kind.add_column("passages")
+        for kind in kinds:
+            by_kind.add_column(kind, justify="right")
+        for r in found:
+            cells = [r["by_kind"].get(kind) for kind in kinds]
+            by_kind.add_row(
+                r["method"], r["passages"], *(f"{_percent(c['accuracy'])} ({c['n']})" if c else "–" for c in cells)
+            )
+        console.print(by_kind)
+    times = Table(title="Wall time by stage")
+    times.add_column("stage")
+    times.add_column("seconds", justify="right")
+    for stage, value in seconds.items():
+        times.add_row(stage, f"{value:.1f}")
+    times.add_row("sum", f"{sum(seconds.values()):.1f}")
+    console.print(times)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"

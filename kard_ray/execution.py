@@ -1,0 +1,136 @@
+"""Run stages of a recipe, and answer new questions with a finished run: what the command line and the jobs share."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kard_ray.benchmarks.jsonl import read_questions
+from kard_ray.estimate import estimate, missing_inputs
+from kard_ray.evaluation.scoring import wilson_interval
+from kard_ray.pipeline import Pipeline, read_run_recipe
+from kard_ray.recipe import load_recipe
+from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
+from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.session import ray_session
+from kard_ray.student.methods.registry import METHODS
+
+
+def run_stages(
+    recipe_path: str, stages: Sequence[str], *, run_dir: str | None, overrides: Iterable[str], dry_run: bool = False
+) -> None:
+    """Run the named stages that are not finished, in order; print the result table when the report is among them."""
+    recipe = load_recipe(recipe_path, list(overrides))
+    pipeline = Pipeline(recipe, RunDirectory(run_dir or f"runs/{recipe.name}"))
+    if dry_run:
+        print_plan(pipeline, stages)
+        return
+    pipeline.claim()
+    _say(f"recipe {recipe.name}, run directory {pipeline.run.root}")
+    with ExitStack() as stack:
+        connected = False
+        for step in pipeline.steps(stages):
+            state = pipeline.state(step)
+            if state == "finished":
+                _say(f"{step.label}: finished before, skipped")
+                continue
+            _say(f"{step.label}: starts ({state})")
+            if step.needs_ray and not connected:
+                stack.enter_context(ray_session(recipe.cluster))
+                connected = True
+            step.artifact.restart_clock()
+            manifest = step.make(step.artifact)
+            _say(f"{step.label}: done in {manifest.wall_seconds:.1f} s, {_rows(manifest.rows)}")
+    if "report" in stages:
+        from kard_ray.evaluation.report import print_report
+
+        print_report(pipeline.results(), pipeline.seconds())
+        _say(f"results: {pipeline.run.root}/report/results.json")
+
+
+def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
+    """The dry run: stages, what would be done and why, rows, tokens, estimated time; nothing is written."""
+    missing = missing_inputs(pipeline.recipe)
+    table = Table(title=f"recipe {pipeline.recipe.name}, run directory {pipeline.run.root}")
+    for name in ("stage", "what would be done", "rows", "generated or trained tokens", "estimated time"):
+        table.add_column(name, justify="left" if name in ("stage", "what would be done") else "right", overflow="fold")
+    total, unknown = 0.0, False
+    for step in pipeline.steps(stages):
+        if any(line.startswith(("benchmark:", "knowledge.corpus:")) for line in missing):
+            table.add_row(step.label, "run: its data is not here yet", "", "", "")
+            unknown = True
+            continue
+        state = pipeline.state(step)
+        if state == "finished":
+            table.add_row(step.label, "skip: finished", "", "", "")
+            continue
+        cost = estimate(step, pipeline)
+        total += cost.seconds or 0.0
+        unknown |= cost.seconds is None and bool(cost.tokens or cost.rows is None)
+        table.add_row(
+            step.label,
+            f"run: {state}",
+            f"{cost.rows:,}" if cost.rows is not None else "",
+            f"{cost.tokens:,}" if cost.tokens is not None else "",
+            f"{cost.seconds:.0f} s" if cost.seconds is not None else "",
+        )
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(table)
+    for line in missing:
+        console.print(f"not ready: {line}", highlight=False)
+    more = ", and stages whose rate is not known" if unknown else ""
+    console.print(f"estimated time of the stages with a known rate: {total / 60:.1f} minutes{more}.", highlight=False)
+
+
+def evaluate_questions(run_dir: str, *, method: str, questions: Path, out: Path | None) -> None:
+    """Answer ``questions`` with the student of ``method``; prints the accuracy as the last line."""
+    run = RunDirectory(run_dir)
+    recipe = read_run_recipe(run)
+    names = [name for name in METHODS if name == method]
+    if not names or names[0] not in recipe.student.methods:
+        raise UserError(
+            f"--method {method}: the run {run_dir} has students for {', '.join(recipe.student.methods)}; choose one."
+        )
+    pipeline = Pipeline(recipe, run)
+    rows = read_questions(questions, "test")
+    student = pipeline.student_artifact(names[0])
+    student.verify()
+    digest = hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
+    inputs = {student.spec.stage: student.spec.key, "knowledge": pipeline.knowledge_artifact.spec.key}
+    artifact = run.artifact(
+        ArtifactSpec(
+            stage=f"evaluate/{method}",
+            version=1,
+            config=recipe.prediction.content() | {"questions": digest},
+            inputs=inputs,
+        )
+    )
+    if not artifact.finished:
+        with ray_session(recipe.cluster):
+            pipeline.predict(names[0], rows, artifact, silver=False)
+    artifact.verify()
+    table = artifact.read_table("predictions.parquet")
+    if out is not None:
+        import pyarrow.parquet as pq
+
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, out)
+    correct = sum(table["correct"].to_pylist())
+    low, high = wilson_interval(correct, table.num_rows)
+    print(f"accuracy {correct / table.num_rows:.3f} [{low:.3f}, {high:.3f}] n={table.num_rows}", flush=True)
+
+
+def _rows(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in rows.items())
+
+
+def _say(text: str) -> None:
+    print(f"[kard-ray] {text}", file=sys.stderr, flush=True)
+
+

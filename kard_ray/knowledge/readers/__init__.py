@@ -1,0 +1,1 @@
+"""Corpus readers: one file each, listed in ``registry``."""

@@ -1,0 +1,356 @@
+"""The stages in order: what each is made from, whether it is finished, and how it is made.
+
+A stage reads artifacts by name and writes one artifact (train and predict write one per method). This is the only
+place that knows the whole way; no stage calls another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from kard_ray.benchmarks.question import QUESTIONS, Question, from_table, to_table
+from kard_ray.benchmarks.registry import load_benchmark
+from kard_ray.recipe import Recipe, parse_recipe
+from kard_ray.runtime.artifacts import PARTS, Artifact, ArtifactSpec, Manifest, RunDirectory
+from kard_ray.runtime.errors import UserError
+from kard_ray.student.methods.registry import METHODS, MethodName
+
+STAGES = ("benchmark", "knowledge", "rationales", "silver", "train", "predict", "report")
+_RUN_FILE = "run.json"
+_BENCHMARK_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One artifact of the run and how to make it."""
+
+    stage: str
+    label: str
+    artifact: Artifact
+    make: Callable[[Artifact], Manifest]
+    needs_ray: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the artifact is there and whole; raises UserError when it is truncated or unreadable."""
+        if not self.artifact.finished:
+            return False
+        self.artifact.verify()
+        return True
+
+
+class Pipeline:
+    """A recipe bound to a run directory."""
+
+    def __init__(self, recipe: Recipe, run: RunDirectory) -> None:
+        self.recipe, self.run = recipe, run
+
+    # -- the run directory -------------------------------------------------------------------------------------------
+
+    def claim(self) -> None:
+        """Write the recipe into the run directory; raises UserError when another recipe made it."""
+        path = f"{self.run.path}/{_RUN_FILE}"
+        if self.run.fs.exists(path):
+            other = read_run_recipe(self.run)
+            if other.name != self.recipe.name:
+                raise UserError(
+                    f"run directory {self.run.root} was made by recipe {other.name!r}, not {self.recipe.name!r}; "
+                    "choose another directory with --run-dir."
+                )
+        self.run.write_atomically(path, json.dumps({"recipe": self.recipe.model_dump(mode="json")}, indent=2) + "\n")
+
+    # -- what each artifact is made from -----------------------------------------------------------------------------
+
+    @cached_property
+    def benchmark_artifact(self) -> Artifact:
+        """All questions, schema QUESTIONS."""
+        config = self.recipe.benchmark.content() | {"data": load_benchmark(self.recipe.benchmark).fingerprint()}
+        return self._artifact("benchmark", _BENCHMARK_VERSION, config, {})
+
+    @cached_property
+    def knowledge_artifact(self) -> Artifact:
+        """The knowledge base."""
+        from kard_ray.knowledge.build import VERSION
+
+        config = self.recipe.knowledge.content()
+        # The corpus counts by its content, so a renamed or moved file makes no new knowledge base.
+        config["corpus"] = {
+            "kind": self.recipe.knowledge.corpus.kind,
+            "data": self.recipe.knowledge.corpus.fingerprint(),
+        }
+        return self._artifact("knowledge", VERSION, config, {})
+
+    @cached_property
+    def rationales_artifact(self) -> Artifact:
+        """Teacher rationales, schema RATIONALES."""
+        from kard_ray.teacher.rationales import VERSION
+
+        r = self.recipe
+        config = r.teacher.content() | {
+            "answer_form": r.answer_form,
+            "questions": r.questions.content(),
+            "test_split": r.prediction.split if self._predicts_silver else None,
+        }
+        return self._artifact(
+            "rationales", VERSION, config, self._keys(self.benchmark_artifact, self.knowledge_artifact)
+        )
+
+    @cached_property
+    def silver_artifact(self) -> Artifact:
+        """Silver passages, schema SILVER."""
+        from kard_ray.teacher.silver import VERSION
+
+        inputs = self._keys(self.rationales_artifact, self.knowledge_artifact)
+        return self._artifact("silver", VERSION, self.recipe.silver.content(), inputs)
+
+    def student_artifact(self, method: MethodName) -> Artifact:
+        """The student of ``method``."""
+        from kard_ray.student.train import VERSION
+
+        config = self.recipe.student.content() | {"answer_form": self.recipe.answer_form}
+        inputs = self._keys(self.benchmark_artifact, self.rationales_artifact)
+        if METHODS[method].uses_passages:
+            inputs |= self._keys(self.silver_artifact)
+        else:
+            del config["passages"]
+        return self._artifact(f"train/{method}", VERSION, config, inputs)
+
+    def prediction_artifact(self, method: MethodName) -> Artifact:
+        """Answers of the student of ``method``, schema PREDICTIONS."""
+        from kard_ray.evaluation.predict import VERSION
+
+        config = self.recipe.prediction.content() | {"questions": self.recipe.questions.content()}
+        inputs = self._keys(self.student_artifact(method))
+        if METHODS[method].uses_passages:
+            inputs |= self._keys(self.knowledge_artifact, self.silver_artifact)
+        return self._artifact(f"predict/{method}", VERSION, config, inputs)
+
+    @cached_property
+    def report_artifact(self) -> Artifact:
+        """The result table."""
+        from kard_ray.evaluation.report import VERSION
+
+        predictions = [self.prediction_artifact(method) for method in self.recipe.student.methods]
+        return self._artifact("report", VERSION, {"benchmark": self.recipe.benchmark.kind}, self._keys(*predictions))
+
+    def _artifact(self, stage: str, version: int, config: dict[str, Any], inputs: dict[str, str]) -> Artifact:
+        return self.run.artifact(ArtifactSpec(stage=stage, version=version, config=config, inputs=inputs))
+
+    @staticmethod
+    def _keys(*artifacts: Artifact) -> dict[str, str]:
+        return {artifact.spec.stage: artifact.spec.key for artifact in artifacts}
+
+    @property
+    def _predicts_silver(self) -> bool:
+        reads = any(METHODS[method].uses_passages for method in self.recipe.student.methods)
+        return reads and "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
+
+    # -- the steps ---------------------------------------------------------------------------------------------------
+
+    def steps(self, stages: Sequence[str] = STAGES) -> list[Step]:
+        """The steps of ``stages``, in order."""
+        methods = self.recipe.student.methods
+        steps = [
+            self._step("benchmark", self.benchmark_artifact, self._make_benchmark, needs_ray=False),
+            self._step("knowledge", self.knowledge_artifact, self._make_knowledge),
+            self._step("rationales", self.rationales_artifact, self._make_rationales),
+            self._step("silver", self.silver_artifact, self._make_silver),
+            *(self._step("train", self.student_artifact(m), self._make_student(m)) for m in methods),
+            *(self._step("predict", self.prediction_artifact(m), self._make_predictions(m)) for m in methods),
+            self._step("report", self.report_artifact, self._make_report, needs_ray=False),
+        ]
+        return [step for step in steps if step.stage in stages]
+
+    @staticmethod
+    def _step(
+        stage: str, artifact: Artifact, make: Callable[[Artifact], Manifest], *, needs_ray: bool = True
+    ) -> Step:
+        return Step(stage=stage, label=artifact.spec.stage, artifact=artifact, make=make, needs_ray=needs_ray)
+
+    def state(self, step: Step) -> str:
+        """One phrase: finished, unfinished, or why it has to be made."""
+        if step.finished:
+            return "finished"
+        if self.run.fs.exists(step.artifact.at(PARTS)):
+            return "unfinished: finished rows or checkpoints are kept"
+        return self.run.why_stale(step.artifact.spec)
+
+    # -- making ------------------------------------------------------------------------------------------------------
+
+    def _make_benchmark(self, artifact: Artifact) -> Manifest:
+        rows = list(load_benchmark(self.recipe.benchmark).questions())
+        if not rows:
+            raise UserError(f"benchmark {self.recipe.benchmark.kind}: it has no questions; look at recipe group benchmark.")
+        artifact.write_table("questions.parquet", to_table(rows))
+        splits = {split: sum(q.split == split for q in rows) for split in ("train", "dev", "test")}
+        return artifact.seal(rows={"questions": len(rows)}, counts=splits)
+
+    def _make_knowledge(self, artifact: Artifact) -> Manifest:
+        from kard_ray.knowledge.build import build_knowledge_base
+
+        return build_knowledge_base(self.recipe.knowledge, artifact)
+
+    def _make_rationales(self, artifact: Artifact) -> Manifest:
+        from kard_ray.knowledge.retrieval import passage_texts
+        from kard_ray.teacher.rationales import write_rationales
+
+        self.knowledge_artifact.verify()
+        questions = self.selected("train") + (self._test_questions() if self._predicts_silver else [])
+        return write_rationales(
+            questions,
+            load_benchmark(self.recipe.benchmark).examples,
+            lambda ids: passage_texts(self.knowledge_artifact.path, ids),
+            self.recipe.teacher,
+            self.recipe.answer_form,
+            artifact,
+            test_split=self.recipe.prediction.split,
+        )
+
+    def _make_silver(self, artifact: Artifact) -> Manifest:
+        from kard_ray.teacher.silver import find_silver_passages
+
+        self.knowledge_artifact.verify()
+        return find_silver_passages(
+            self._rationales(),
+            self.knowledge_artifact.path,
+            self.recipe.silver,
+            artifact,
+            test_split=self.recipe.prediction.split,
+        )
+
+    def _make_student(self, method: MethodName) -> Callable[[Artifact], Manifest]:
+        def make(artifact: Artifact) -> Manifest:
+            from kard_ray.student.train import train
+
+            silver = self._silver() if METHODS[method].uses_passages else None
+            return train(
+                method,
+                self.selected("train"),
+                self._rationales(),
+                silver,
+                self.recipe.student,
+                self.recipe.answer_form,
+                artifact,
+            )
+
+        return make
+
+    def _make_predictions(self, method: MethodName) -> Callable[[Artifact], Manifest]:
+        def make(artifact: Artifact) -> Manifest:
+            return self.predict(method, self._test_questions(), artifact, silver=True)
+
+        return make
+
+    def predict(
+        self, method: MethodName, questions: Sequence[Question], artifact: Artifact, *, silver: bool
+    ) -> Manifest:
+        """Answers of a trained student; without ``silver`` only from what can be had for a new question."""
+        from kard_ray.evaluation.predict import PassageSource, predict
+
+        reads = METHODS[method].uses_passages
+        sources: list[PassageSource] = ["none"]
+        found: dict[str, list[dict[str, Any]]] = {}
+        if reads:
+            sources = [s for s in self.recipe.prediction.sources if s != "silver" or (silver and self._predicts_silver)]
+            if "silver" in sources:
+                found = self._silver_by_question()
+            self.knowledge_artifact.verify()
+        student = self.student_artifact(method)
+        student.verify()
+        return predict(
+            questions,
+            sources,
+            found,
+            student_path=student.at("model"),
+            knowledge_folder=self.knowledge_artifact.path if reads else None,
+            k=self.recipe.student.passages,
+            rendering=self.recipe.student.rendering,
+            config=self.recipe.prediction,
+            form=self.recipe.answer_form,
+            seed=self.recipe.student.seed,
+            artifact=artifact,
+            label=artifact.spec.stage,
+        )
+
+    def _make_report(self, artifact: Artifact) -> Manifest:
+        from kard_ray.evaluation.report import write_report
+
+        manifest = write_report(self.results(), self.seconds(), artifact)
+        # The same files under a name that does not change, for people and scripts.
+        for name in manifest.files:
+            self.run.fs.copy(artifact.at(name), f"{self.run.path}/report/{name}")
+        return manifest
+
+    def results(self) -> list[dict[str, Any]]:
+        """The records of the report."""
+        from kard_ray.evaluation.report import records
+
+        predictions = {}
+        for method in self.recipe.student.methods:
+            artifact = self.prediction_artifact(method)
+            artifact.verify()
+            predictions[method] = artifact.read_table("predictions.parquet")
+        return records(
+            predictions,
+            {q.question_id: q for q in self._test_questions()},
+            benchmark=load_benchmark(self.recipe.benchmark).name,
+            split=self.recipe.prediction.split,
+            k=self.recipe.student.passages,
+        )
+
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds of every finished artifact before the report."""
+        return {
+            step.label: step.artifact.manifest().wall_seconds
+            for step in self.steps()
+            if step.stage != "report" and step.artifact.finished
+        }
+
+    # -- what stages read --------------------------------------------------------------------------------------------
+
+    def selected(self, split: str) -> list[Question]:
+        """The questions of ``split`` that the run uses, in an order fixed by their ids; raises UserError if none."""
+        self.benchmark_artifact.verify()
+        table = self.benchmark_artifact.read_table("questions.parquet")
+        questions = [q for q in from_table(table.select(QUESTIONS.names)) if q.split == split]
+        if not questions:
+            raise UserError(
+                f"benchmark {self.recipe.benchmark.kind}: the {split} split has no questions, and this stage needs it."
+            )
+        questions.sort(key=lambda q: hashlib.sha256(q.question_id.encode()).digest())
+        return questions[: getattr(self.recipe.questions, split)]
+
+    def _test_questions(self) -> list[Question]:
+        return self.selected(self.recipe.prediction.split)
+
+    def _rationales(self) -> pa.Table:
+        self.rationales_artifact.verify()
+        return self.rationales_artifact.read_table("rationales.parquet")
+
+    def _silver(self) -> pa.Table:
+        self.silver_artifact.verify()
+        return self.silver_artifact.read_table("silver.parquet")
+
+    def _silver_by_question(self) -> dict[str, list[dict[str, Any]]]:
+        split = self.recipe.prediction.split
+        return {r["question_id"]: r["passages"] for r in self._silver().to_pylist() if r["split"] == split}
+
+
+def read_run_recipe(run: RunDirectory) -> Recipe:
+    """The recipe that made ``run``; raises UserError when it is no run directory."""
+    path = f"{run.path}/{_RUN_FILE}"
+    try:
+        with run.fs.open(path, "rb") as source:
+            tree = json.loads(source.read())["recipe"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{run.root} is no run directory: it has no {_RUN_FILE}; make one with kard-ray run.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); the run directory is damaged.") from error
+    return parse_recipe(tree, where=path)

@@ -1,0 +1,180 @@
+"""Text generation for whole tables: vLLM behind Ray Data, for teacher and students alike.
+
+Rows carry token ids, not text: the caller has rendered the prompt, so there is exactly one template
+and one BOS rule. Settings are those that were measured to work; see the comments beside them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pyarrow as pa
+import ray
+from pydantic import Field
+
+from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.errors import UserError
+
+Device = Literal["auto", "cpu", "gpu"]
+
+GENERATED = [
+    pa.field("generated_text", pa.string()),
+    pa.field("prompt_tokens", pa.int32()),
+    pa.field("generated_tokens", pa.int32()),
+    pa.field("error", pa.string()),
+]
+
+
+class EngineConfig(Frozen):
+    """How vLLM engines run."""
+
+    EXECUTION = frozenset(
+        {"device", "replicas", "tensor_parallel", "pipeline_parallel", "max_sequences", "batch_rows", "kv_cache_gib"}
+    )
+
+    device: Device = "auto"  # auto: gpu when the cluster has one
+    replicas: int = Field(1, ge=1, le=1024)  # engines, each with its own devices
+    tensor_parallel: int = Field(1, ge=1, le=64)  # GPUs per engine that share each layer
+    pipeline_parallel: int = Field(1, ge=1, le=64)  # GPUs per engine that share the layer stack
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    max_model_tokens: int = Field(2048, ge=64)  # prompt + generated
+    max_sequences: int = Field(64, ge=1)  # sequences decoded together
+    batch_rows: int = Field(32, ge=1)  # rows handed to an engine at a time; small batches resume finer
+    kv_cache_gib: float = Field(2.0, gt=0)  # CPU only: memory of the key-value cache
+    lora_rank: int = Field(0, ge=0)  # largest adapter rank to serve; 0: no adapters
+
+
+class SamplingConfig(Frozen):
+    """How tokens are drawn."""
+
+    temperature: float = Field(0.0, ge=0, le=2)  # 0: greedy
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)  # 0: all tokens
+    max_tokens: int = Field(128, ge=1)  # generated tokens at most
+    stop: tuple[str, ...] = ()
+
+
+def resolve_device(device: Device) -> Literal["cpu", "gpu"]:
+    """The device to use: ``auto`` is the GPU when the connected cluster has one."""
+    if device == "auto":
+        return "gpu" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
+    return device
+
+
+def require_vllm() -> None:
+    """Raise UserError when vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        raise UserError(
+            "vLLM is not installed, and this stage generates text with it; install the extra for your machine: "
+            "pip install 'kard-ray[cpu]' -c constraints.txt (no GPU) or pip install 'kard-ray[gpu]' (CUDA GPU)."
+        )
+
+
+def engine_kwargs(config: EngineConfig, device: Literal["cpu", "gpu"], *, seed: int) -> dict[str, Any]:
+    """vLLM engine arguments for ``config``."""
+    kwargs: dict[str, Any] = {
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_tokens,
+        "max_num_seqs": config.max_sequences,
+        "tensor_parallel_size": config.tensor_parallel,
+        "pipeline_parallel_size": config.pipeline_parallel,
+        "enable_prefix_caching": True,
+        "seed": seed,
+        "trust_remote_code": False,
+    }
+    if config.lora_rank:
+        kwargs |= {"enable_lora": True, "max_lora_rank": config.lora_rank, "max_loras": 4}
+    if device == "cpu":
+        kwargs |= {
+            "enforce_eager": True,  # compiling costs more than it saves on runs of minutes
+            # A prompt that is only partly prefilled ended the CPU engine when requests were seeded.
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(4096, config.max_model_tokens),
+            "block_size": 32,
+        }
+    return kwargs
+
+
+def _environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[str, str]:
+    if device == "gpu":
+        return {}
+    cores = sorted(os.sched_getaffinity(0))
+    return {
+        "VLLM_CPU_KVCACHE_SPACE": f"{config.kv_cache_gib:g}",
+        # vLLM's own choice bound one of two cores (measured); with several engines it must divide them.
+        "VLLM_CPU_OMP_THREADS_BIND": "auto" if config.replicas > 1 else ",".join(map(str, cores)),
+    }
+
+
+def generation(
+    *, model_path: str, config: EngineConfig, sampling: SamplingConfig, seed: int
+) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
+    """A transform for Ray Data: rows with ``prompt_ids`` (and ``adapter``) gain the columns GENERATED.
+
+    ``adapter`` is a LoRA folder, or empty for the base model (only looked at when ``lora_rank`` > 0).
+    A prompt that the engine refuses ends as a row with ``error``, not as a failed job.
+    Raises UserError when vLLM is missing.
+    """
+    require_vllm()
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    device = resolve_device(config.device)
+    workers = config.tensor_parallel * config.pipeline_parallel
+    bundle = {"CPU": 1} if device == "cpu" else {"CPU": 1, "GPU": 1}
+    processor_config = vLLMEngineProcessorConfig(
+        model_source=model_path,
+        concurrency=config.replicas,
+        batch_size=config.batch_rows,
+        engine_kwargs=engine_kwargs(config, device, seed=seed),
+        # Without this a CPU cluster waits for a GPU for ever, and says nothing.
+        placement_group_config={"bundles": [bundle] * workers},
+        runtime_env={"env_vars": _environment(config, device)},
+        should_continue_on_error=True,
+        chat_template_stage={"enabled": False},
+        tokenize_stage={"enabled": False},
+        detokenize_stage={"enabled": False},  # the engine detokenizes: stop strings need the text
+        log_engine_metrics=False,
+    )
+    parameters = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "max_tokens": sampling.max_tokens,
+        "stop": list(sampling.stop),
+    }
+
+    def request(row: dict[str, Any]) -> dict[str, Any]:
+        asked = dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)
+        if config.lora_rank and row["adapter"]:
+            asked["model"] = row["adapter"]
+        elif config.lora_rank:
+            asked["model"] = model_path
+        return asked
+
+    processor = build_processor(
+        processor_config,
+        preprocess=request,
+        preprocess_map_kwargs={"num_cpus": 0.05},
+    )
+    return lambda rows: processor(rows).map(_collect, num_cpus=0.05)
+
+
+_ENGINE_COLUMNS = {
+    "batch_uuid", "embeddings", "generated_tokens", "generated_text", "logprobs", "metrics", "model", "num_generated_tokens",
+    "num_input_tokens", "params", "prompt", "prompt_ids", "prompt_logprobs", "prompt_token_ids", "request_id",
+    "sampling_params", "time_taken_llm", "tokenized_prompt", "__inference_error__", "__idx_in_batch",
+}  # fmt: skip
+
+
+def _collect(row: dict[str, Any]) -> dict[str, Any]:
+    """The caller's columns and GENERATED, for good rows and for those that ended in an error."""
+    error = str(row.get("__inference_error__") or "")
+    return {name: value for name, value in row.items() if name not in _ENGINE_COLUMNS} | {
+        "generated_text": "" if error else str(row["generated_text"]),
+        "prompt_tokens": int(row.get("num_input_tokens") or 0),
+        "generated_tokens": int(row.get("num_generated_tokens") or 0),
+        "error": error,
+    }

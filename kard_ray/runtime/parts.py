@@ -1,0 +1,132 @@
+"""Rows of an unfinished artifact, kept as they are finished, so that ``kill -9`` costs only rows in flight.
+
+Workers write each finished batch as ``_parts/<hash of its ids>.parquet`` (temporary name, then rename).
+A retried task writes the same name again; a batch that was cut differently after a resume only repeats
+ids, and readers keep one row per id. Resume goes by row id, never by block or position.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import uuid
+from collections.abc import Callable
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+
+from kard_ray.runtime.artifacts import PARTS, Artifact
+from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.progress import Progress
+
+ERROR = "error"  # column: empty for a good row, else why the row failed
+
+
+class PartWriter:
+    """Writes batches as part files; runs in workers, so it holds only an address and a column name."""
+
+    def __init__(self, url: str, id_column: str) -> None:
+        self.url, self.id_column = url, id_column
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Write ``batch`` and return one row: how many rows it had."""
+        if batch.num_rows:
+            fs, folder = fsspec.core.url_to_fs(self.url)
+            fs.makedirs(folder, exist_ok=True)
+            ids = "\n".join(batch[self.id_column].to_pylist())
+            target = posixpath.join(folder, hashlib.sha256(ids.encode()).hexdigest()[:24] + ".parquet")
+            temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+            with fs.open(temporary, "wb") as sink:
+                pq.write_table(batch, sink, compression="zstd")
+            fs.mv(temporary, target)
+        return pa.table({"rows": pa.array([batch.num_rows], pa.int64())})
+
+
+def read_parts(artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Table:
+    """All finished rows so far, one per id, sorted by id; rows with an error are left out (they are tried again)."""
+    fs = artifact.run.fs
+    folder = artifact.at(PARTS)
+    fs.invalidate_cache()
+    if not fs.exists(folder):
+        return schema.empty_table()
+    tables = []
+    for path in sorted(fs.ls(folder, detail=False)):
+        if path.endswith(".parquet"):
+            with fs.open(path, "rb") as source:
+                tables.append(pq.read_table(source).select(schema.names).cast(schema))
+    if not tables:
+        return schema.empty_table()
+    table = pa.concat_tables(tables)
+    if ERROR in schema.names:
+        table = table.filter(pc.equal(table[ERROR], ""))
+    return _one_per_id(table, id_column)
+
+
+def _one_per_id(table: pa.Table, id_column: str) -> pa.Table:
+    positions = pa.table({"id": table[id_column], "at": pa.array(range(table.num_rows), pa.int64())})
+    first = positions.group_by("id").aggregate([("at", "min")]).sort_by("id")
+    return table.take(first["at_min"])
+
+
+def map_resumable(
+    rows: pa.Table,
+    transform: Callable[[ray.data.Dataset], ray.data.Dataset],
+    *,
+    artifact: Artifact,
+    schema: pa.Schema,
+    id_column: str,
+    label: str,
+    block_rows: int = 64,
+) -> pa.Table:
+    """Run ``transform`` on Ray Data over the rows that are not finished yet; return all finished rows by id.
+
+    ``transform`` must keep ``id_column`` and yield columns of ``schema``; a row that failed has a
+    non-empty ``error`` and is returned too. Raises UserError when a row is lost or comes twice.
+    """
+    finished = read_parts(artifact, schema, id_column)
+    done = pa.array(finished[id_column].to_pylist(), pa.string())
+    todo = rows.filter(pc.invert(pc.is_in(rows[id_column], value_set=done)))
+    failed: list[pa.Table] = []
+    if todo.num_rows:
+        if finished.num_rows:
+            print(f"{label}: {finished.num_rows} of {rows.num_rows} rows were finished before and are kept")
+        blocks = [todo.slice(at, block_rows) for at in range(0, todo.num_rows, block_rows)]
+        dataset = transform(ray.data.from_arrow(blocks))
+        writer = PartWriter(artifact.url(PARTS), id_column)
+        written = dataset.map_batches(
+            writer, batch_format="pyarrow", batch_size=block_rows, zero_copy_batch=True, num_cpus=0.05
+        )
+        with Progress(label, total=rows.num_rows, unit="rows", done=finished.num_rows) as progress:
+            for batch in written.iter_batches(batch_size=None, batch_format="pyarrow"):
+                progress.advance(int(pc.sum(batch["rows"]).as_py() or 0))
+        failed = [_failures(artifact, schema, id_column)]
+        finished = read_parts(artifact, schema, id_column)
+    result = pa.concat_tables([finished, *failed])
+    expected, found = set(rows[id_column].to_pylist()), result[id_column].to_pylist()
+    if len(found) != len(set(found)) or set(found) != expected:
+        raise UserError(
+            f"stage {artifact.spec.stage}: {rows.num_rows} rows went in and {len(found)} came out "
+            f"({len(expected - set(found))} lost); run the same command again: finished rows are kept."
+        )
+    return result.sort_by(id_column)
+
+
+def _failures(artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Table:
+    """Rows that only ever ended in an error, one per id."""
+    if ERROR not in schema.names:
+        return schema.empty_table()
+    good = set(read_parts(artifact, schema, id_column)[id_column].to_pylist())
+    fs, tables = artifact.run.fs, []
+    for path in sorted(fs.ls(artifact.at(PARTS), detail=False)):
+        if path.endswith(".parquet"):
+            with fs.open(path, "rb") as source:
+                part = pq.read_table(source).select(schema.names).cast(schema)
+            tables.append(part.filter(pc.not_equal(part[ERROR], "")))
+    if not tables:
+        return schema.empty_table()
+    table = pa.concat_tables(tables)
+    keep = pc.invert(pc.is_in(table[id_column], value_set=pa.array(sorted(good), pa.string())))
+    return _one_per_id(table.filter(keep), id_column)

@@ -1,0 +1,93 @@
+"""Batches of similar length, the same on every worker and after every resume.
+
+Shapes: B rows, L tokens of the longest prompt+target in the micro-batch, T tokens of its longest target.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_POOL_BATCHES = 50  # batches sorted by length together: long enough to pad little, short enough to stay random
+
+
+def plan_batches(lengths: Sequence[int], *, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
+    """Row numbers of every optimizer step of the whole training.
+
+    Each epoch is a new shuffle; pools of 50 batches are sorted by length and cut, and the batches of a pool are
+    shuffled again. Every row occurs once per epoch; a part epoch (``epochs`` 2.5) ends after that share of its steps.
+    """
+    steps: list[list[int]] = []
+    per_epoch = -(-len(lengths) // batch_size)
+    for epoch in range(int(-(-epochs // 1))):
+        order = list(range(len(lengths)))
+        rng = random.Random(f"{seed}:{epoch}")
+        rng.shuffle(order)
+        pool_rows = _POOL_BATCHES * batch_size
+        for at in range(0, len(order), pool_rows):
+            pool = sorted(order[at : at + pool_rows], key=lambda row: lengths[row])
+            batches = [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+            rng.shuffle(batches)
+            steps += batches
+    return steps[: max(1, round(per_epoch * epochs))]
+
+
+def micro_batches(rows: Sequence[int], *, rank: int, world: int, size: int) -> list[list[int]]:
+    """This worker's share of one step, in equally many micro-batches on every worker (some may be empty)."""
+    share = -(-len(rows) // world)
+    count = -(-share // size)
+    mine = list(rows[rank::world])
+    return [mine[i * size : (i + 1) * size] for i in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One decoder-only micro-batch, padded on the left so that all targets end in the last column."""
+
+    input_BL: Tensor
+    mask_BL: Tensor
+    position_BL: Tensor
+    label_BT: Tensor  # -100 where there is nothing to learn
+
+
+def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
+    """(prompt ids, target ids) rows as a :class:`Batch`. Raises ValueError for a row without target."""
+    if any(not target for _, target in rows):
+        raise ValueError("a training row has no target token; every row must end in EOS at least")
+    longest = max(len(prompt) + len(target) for prompt, target in rows)
+    longest_target = max(len(target) for _, target in rows)
+    input_BL = torch.full((len(rows), longest), pad)
+    mask_BL = torch.zeros((len(rows), longest), dtype=torch.long)
+    label_BT = torch.full((len(rows), longest_target), -100)
+    for b, (prompt, target) in enumerate(rows):
+        ids = prompt + target
+        input_BL[b, longest - len(ids) :] = torch.tensor(ids)
+        mask_BL[b, longest - len(ids) :] = 1
+        label_BT[b, longest_target - len(target) :] = torch.tensor(target)
+    return Batch(input_BL, mask_BL, (mask_BL.cumsum(1) - 1).clamp(min=0), label_BT)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTarget:
+    """One encoder-decoder micro-batch, padded on the right; S source tokens, T target tokens."""
+
+    source_BS: Tensor
+    mask_BS: Tensor
+    label_BT: Tensor
+
+
+def collate_source_target(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> SourceTarget:
+    """(prompt ids, target ids) rows for an encoder-decoder model."""
+    longest, longest_target = max(len(p) for p, _ in rows), max(len(t) for _, t in rows)
+    source_BS = torch.full((len(rows), longest), pad)
+    mask_BS = torch.zeros((len(rows), longest), dtype=torch.long)
+    label_BT = torch.full((len(rows), longest_target), -100)
+    for b, (prompt, target) in enumerate(rows):
+        source_BS[b, : len(prompt)] = torch.tensor(prompt)
+        mask_BS[b, : len(prompt)] = 1
+        label_BT[b, : len(target)] = torch.tensor(target)
+    return SourceTarget(source_BS, mask_BS, label_BT)

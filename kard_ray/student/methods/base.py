@@ -1,0 +1,41 @@
+"""What a method decides: which inputs the student sees and what it learns to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.rendering import AnswerForm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """One kept rationale of a question with its silver passages, best first, as (title, text)."""
+
+    rationale: str
+    silver: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One training row before tokenization; ``target`` is what the student writes, without EOS."""
+
+    question: Question
+    passages: Sequence[tuple[str, str]]
+    target: str
+
+
+class Method(Protocol):
+    """One way to distil."""
+
+    name: str
+    uses_rationales: bool
+    uses_passages: bool
+
+    def examples(
+        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+    ) -> Iterator[Example]:
+        """Training rows of one question; none when the method needs a rationale and there is none."""
+        ...

@@ -1,0 +1,25 @@
+"""Fine-tuning: question to answer, no rationale and no passages (the papers' FT baseline)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.rendering import AnswerForm, conclusion
+from kard_ray.student.methods.base import Evidence, Example
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finetune:
+    """-log p(y | x)."""
+
+    name: str = "finetune"
+    uses_rationales: bool = False
+    uses_passages: bool = False
+
+    def examples(
+        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+    ) -> Iterator[Example]:
+        """One row per question."""
+        yield Example(question=question, passages=(), target=conclusion(question.options, question.answer, form))

@@ -1,0 +1,26 @@
+"""KARD: question and silver passages to rationale and answer (KARD, equation 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.rendering import AnswerForm
+from kard_ray.student.methods.base import Evidence, Example
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kard:
+    """-log p(r, y | x, D̂) with D̂ = topk(p(d | r; D), k): the passages that the rationale itself retrieves."""
+
+    name: str = "kard"
+    uses_rationales: bool = True
+    uses_passages: bool = True
+
+    def examples(
+        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+    ) -> Iterator[Example]:
+        """One row per rationale, each with its own silver passages."""
+        for item in evidence:
+            yield Example(question=question, passages=tuple(item.silver[:passages]), target=item.rationale)

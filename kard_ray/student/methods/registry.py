@@ -1,0 +1,14 @@
+"""All student methods by name; a new one is a new file and one line here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kard_ray.student.methods.base import Method
+from kard_ray.student.methods.finetune import Finetune
+from kard_ray.student.methods.kard import Kard
+from kard_ray.student.methods.std_cot import StdCot
+
+MethodName = Literal["finetune", "std_cot", "kard"]
+
+METHODS: dict[MethodName, Method] = {"finetune": Finetune(), "std_cot": StdCot(), "kard": Kard()}

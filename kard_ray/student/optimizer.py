@@ -1,0 +1,67 @@
+"""AdamW for bfloat16 weights: float32 master copies, warm-up and linear decay.
+
+bfloat16 keeps 8 bits of a weight, so an update below 1/256 of it is lost; the master copy keeps it. Training
+SmolLM2-135M so on a two-core CPU with bfloat16 instructions is 3 to 5 times as fast as float32 weights under autocast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class MasterAdamW:
+    """AdamW over float32 copies of the trainable parameters; a float32 parameter is its own copy."""
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.masters = [
+            p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters
+        ]
+        self.adamw = torch.optim.AdamW(
+            self.masters, lr=lr, weight_decay=weight_decay, fused=all(p.device.type in ("cpu", "cuda") for p in self.masters)
+        )
+
+    def step(self, *, lr: float, max_norm: float) -> float:
+        """Apply the gradients with learning rate ``lr``, clipped to ``max_norm``; returns the norm before clipping."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is not parameter and parameter.grad is not None:
+                master.grad = parameter.grad.float()
+                parameter.grad = None
+        norm = float(torch.nn.utils.clip_grad_norm_(self.masters, max_norm))
+        for group in self.adamw.param_groups:
+            group["lr"] = lr
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for parameter, master in zip(self.parameters, self.masters, strict=True):
+                if master is not parameter:
+                    parameter.copy_(master)
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs: AdamW's state and the master copies."""
+        masters: list[Tensor | None] = [
+            None if m is p else m.detach() for p, m in zip(self.parameters, self.masters, strict=True)
+        ]
+        return {"adamw": self.adamw.state_dict(), "masters": masters}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`; parameters are set from the master copies."""
+        with torch.no_grad():
+            for parameter, master, saved in zip(self.parameters, self.masters, state["masters"], strict=True):
+                if saved is not None:
+                    master.copy_(saved)
+                    parameter.copy_(saved)
+        self.adamw.load_state_dict(state["adamw"])
+
+
+def learning_rate(step: int, *, steps: int, peak: float, warmup_fraction: float) -> float:
+    """Learning rate of ``step`` (from 0): linear warm-up over ``warmup_fraction`` of the steps, then linear to 0."""
+    warmup = max(1, round(steps * warmup_fraction))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (steps - step) / max(1, steps - warmup)

@@ -1,0 +1,140 @@
+"""Train one student on Ray Train; a killed run goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.callback import UserCallback
+from transformers import AutoTokenizer
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.rendering import AnswerForm
+from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
+from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.models import resolve_model
+from kard_ray.runtime.progress import Progress
+from kard_ray.student.config import StudentConfig
+from kard_ray.student.examples import build_examples, evidence_by_question, tokenize
+from kard_ray.student.methods.registry import METHODS, MethodName
+from kard_ray.student.rendering import Renderer
+from kard_ray.student.training import MODEL_FOLDER, train_student
+
+VERSION = 1
+
+
+class _ShowProgress(UserCallback):
+    """Optimizer steps as progress of the stage; runs in Ray Train's controller, whose output reaches the driver."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.progress: Progress | None = None
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Count the steps that worker 0 reports."""
+        report = metrics[0]
+        if self.progress is None:
+            self.progress = Progress(self.label, total=report["steps"], unit="steps", done=report["step"] - 1)
+        self.progress.advance(1)
+
+
+def training_table(
+    method: MethodName,
+    questions: Sequence[Question],
+    rationales: pa.Table,
+    silver: pa.Table | None,
+    config: StudentConfig,
+    form: AnswerForm,
+    tokenizer: Any,
+) -> pa.Table:
+    """All rows the student sees (schema TRAINING); raises UserError when there is none."""
+    evidence = evidence_by_question(rationales, silver, per_question=config.rationales, seed=config.seed)
+    chosen = [q for q in questions if q.split == "train" and q.question_id in evidence]
+    examples = build_examples(chosen, evidence, METHODS[method], passages=config.passages, form=form)
+    if not examples:
+        raise UserError(
+            "no training question has a kept rationale; look at counts.dropped in the manifest of the rationales "
+            "stage, and raise teacher.samples or change teacher.filters."
+        )
+    return tokenize(examples, Renderer(tokenizer, config.rendering, form))
+
+
+def train(
+    method: MethodName,
+    questions: Sequence[Question],
+    rationales: pa.Table,
+    silver: pa.Table | None,
+    config: StudentConfig,
+    form: AnswerForm,
+    artifact: Artifact,
+) -> Manifest:
+    """Train the student of ``method`` and store it in ``artifact`` under ``model/``."""
+    model = resolve_model(config.model)
+    tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
+    table = training_table(method, questions, rationales, silver, config, form, tokenizer)
+    artifact.write_table("examples.parquet", table)
+    steps = max(1, round(-(-table.num_rows // config.batch_size) * config.epochs))
+    trainer = TorchTrainer(
+        train_student,
+        train_loop_config={
+            "config": config.model_dump(mode="json"),
+            "model_path": model.path,
+            "examples_url": artifact.url("examples.parquet"),
+        },
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker={"CPU": config.cpus_per_worker}
+            | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}),
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=_storage(artifact),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            callbacks=[_ShowProgress(f"train {method}")],
+        ),
+    )
+    result = trainer.fit()
+    if result.checkpoint is None:
+        raise UserError(f"training {method} ended without a checkpoint; run the same command again.")
+    _keep_model(result.checkpoint, artifact)
+    prompts = pc.sum(pc.list_value_length(table["prompt_ids"])).as_py()
+    targets = pc.sum(pc.list_value_length(table["target_ids"])).as_py()
+    return artifact.seal(
+        rows={"examples": table.num_rows},
+        counts={
+            "questions": len(set(table["question_id"].to_pylist())),
+            "steps": steps,
+            "prompt_tokens": prompts,
+            "target_tokens": targets,
+            "final_loss": result.metrics["loss"] if result.metrics else None,
+        },
+        models={model.ref: model.revision},
+        seed=config.seed,
+    )
+
+
+def _storage(artifact: Artifact) -> str:
+    path = artifact.at(PARTS)
+    return path if artifact.run.is_local else artifact.url(PARTS)
+
+
+def _keep_model(checkpoint: ray.train.Checkpoint, artifact: Artifact) -> None:
+    """Copy the student's files from the last checkpoint into the artifact."""
+    source = fsspec.implementations.arrow.ArrowFSWrapper(checkpoint.filesystem)
+    folder = posixpath.join(checkpoint.path, MODEL_FOLDER)
+    artifact.run.fs.makedirs(artifact.at(MODEL_FOLDER), exist_ok=True)
+    for path in source.find(folder):
+        target = artifact.at(MODEL_FOLDER, posixpath.relpath(path, folder))
+        artifact.run.fs.makedirs(posixpath.dirname(target), exist_ok=True)
+        with source.open(path, "rb") as reader, artifact.run.fs.open(target, "wb") as writer:
+            while block := reader.read(1 << 24):
+                writer.write(block)

@@ -1,0 +1,1 @@
+"""Rationale filters: one file each, listed in ``registry``, composed in the recipe."""
