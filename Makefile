@@ -93,9 +93,9 @@ lint: setup ## style, types, import rules
 smoke: setup ## every stage once, on a handful of questions
 	HF_HUB_OFFLINE=1 $(BIN)/kard-ray run jobs/recipes/smoke.yaml
 
-bench: setup ## the measurements in bench/
+bench: setup ## the measurements in benchmarks/
 	@shopt -s failglob
-	for script in bench/*.py; do
+	for script in benchmarks/*.py; do
 	  echo "== $$script"
 	  HF_HUB_OFFLINE=1 $(BIN)/python "$$script"
 	done

@@ -21,9 +21,15 @@ app = typer.Typer(
 )
 
 RecipePath = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).")]
-RunDir = Annotated[str | None, typer.Option("--run-dir", help="Where artifacts go; default: runs/<name of the recipe>.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a field: student.epochs=3. May be repeated.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print stages, what would be done and why, rows, tokens, time.")]
+RunDir = Annotated[
+    str | None, typer.Option("--run-dir", help="Where artifacts go; default: runs/<name of the recipe>.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a field: student.epochs=3. May be repeated.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print stages, what would be done and why, rows, tokens, time.")
+]
 
 
 @app.command()
@@ -36,7 +42,9 @@ def run(recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_
 
 
 def _stage_command(stage: str, help_text: str) -> None:
-    def command(recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_run: DryRun = False) -> None:
+    def command(
+        recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_run: DryRun = False
+    ) -> None:
         from kard_ray.execution import run_stages
 
         run_stages(recipe, (stage,), run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
@@ -56,7 +64,9 @@ _stage_command("report", "The result table.")
 @app.command()
 def evaluate(
     run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="Directory of a finished run.")],
-    questions: Annotated[Path, typer.Option("--questions", help="JSON Lines: id, question, options, answer.")],
+    questions: Annotated[
+        Path, typer.Option("--questions", help="JSON Lines: id, question, options, answer.")
+    ],
     method: Annotated[str, typer.Option("--method", help="Which student answers.")] = "kard",
     out: Annotated[Path | None, typer.Option("--out", help="Write predictions to this Parquet file.")] = None,
 ) -> None:

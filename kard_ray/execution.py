@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kard_ray.benchmarks.jsonl import read_questions
 from kard_ray.estimate import estimate, missing_inputs
 from kard_ray.evaluation.scoring import wilson_interval
 from kard_ray.pipeline import Pipeline, read_run_recipe
@@ -23,7 +22,12 @@ from kard_ray.student.methods.registry import METHODS
 
 
 def run_stages(
-    recipe_path: str, stages: Sequence[str], *, run_dir: str | None, overrides: Iterable[str], dry_run: bool = False
+    recipe_path: str,
+    stages: Sequence[str],
+    *,
+    run_dir: str | None,
+    overrides: Iterable[str],
+    dry_run: bool = False,
 ) -> None:
     """Run the named stages that are not finished, in order; print the result table when the report is among them."""
     recipe = load_recipe(recipe_path, list(overrides))
@@ -59,7 +63,9 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
     missing = missing_inputs(pipeline.recipe)
     table = Table(title=f"recipe {pipeline.recipe.name}, run directory {pipeline.run.root}")
     for name in ("stage", "what would be done", "rows", "generated or trained tokens", "estimated time"):
-        table.add_column(name, justify="left" if name in ("stage", "what would be done") else "right", overflow="fold")
+        table.add_column(
+            name, justify="left" if name in ("stage", "what would be done") else "right", overflow="fold"
+        )
     total, unknown = 0.0, False
     for step in pipeline.steps(stages):
         if any(line.startswith(("benchmark:", "knowledge.corpus:")) for line in missing):
@@ -85,11 +91,15 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
     for line in missing:
         console.print(f"not ready: {line}", highlight=False)
     more = ", and stages whose rate is not known" if unknown else ""
-    console.print(f"estimated time of the stages with a known rate: {total / 60:.1f} minutes{more}.", highlight=False)
+    console.print(
+        f"estimated time of the stages with a known rate: {total / 60:.1f} minutes{more}.", highlight=False
+    )
 
 
 def evaluate_questions(run_dir: str, *, method: str, questions: Path, out: Path | None) -> None:
     """Answer ``questions`` with the student of ``method``; prints the accuracy as the last line."""
+    from kard_ray.benchmarks.jsonl import read_questions
+
     run = RunDirectory(run_dir)
     recipe = read_run_recipe(run)
     names = [name for name in METHODS if name == method]
@@ -132,5 +142,3 @@ def _rows(rows: dict[str, int]) -> str:
 
 def _say(text: str) -> None:
     print(f"[kard-ray] {text}", file=sys.stderr, flush=True)
-
-

@@ -64,14 +64,18 @@ class Pipeline:
                     f"run directory {self.run.root} was made by recipe {other.name!r}, not {self.recipe.name!r}; "
                     "choose another directory with --run-dir."
                 )
-        self.run.write_atomically(path, json.dumps({"recipe": self.recipe.model_dump(mode="json")}, indent=2) + "\n")
+        self.run.write_atomically(
+            path, json.dumps({"recipe": self.recipe.model_dump(mode="json")}, indent=2) + "\n"
+        )
 
     # -- what each artifact is made from -----------------------------------------------------------------------------
 
     @cached_property
     def benchmark_artifact(self) -> Artifact:
         """All questions, schema QUESTIONS."""
-        config = self.recipe.benchmark.content() | {"data": load_benchmark(self.recipe.benchmark).fingerprint()}
+        config = self.recipe.benchmark.content() | {
+            "data": load_benchmark(self.recipe.benchmark).fingerprint()
+        }
         return self._artifact("benchmark", _BENCHMARK_VERSION, config, {})
 
     @cached_property
@@ -138,7 +142,9 @@ class Pipeline:
         from kard_ray.evaluation.report import VERSION
 
         predictions = [self.prediction_artifact(method) for method in self.recipe.student.methods]
-        return self._artifact("report", VERSION, {"benchmark": self.recipe.benchmark.kind}, self._keys(*predictions))
+        return self._artifact(
+            "report", VERSION, {"benchmark": self.recipe.benchmark.kind}, self._keys(*predictions)
+        )
 
     def _artifact(self, stage: str, version: int, config: dict[str, Any], inputs: dict[str, str]) -> Artifact:
         return self.run.artifact(ArtifactSpec(stage=stage, version=version, config=config, inputs=inputs))
@@ -187,7 +193,9 @@ class Pipeline:
     def _make_benchmark(self, artifact: Artifact) -> Manifest:
         rows = list(load_benchmark(self.recipe.benchmark).questions())
         if not rows:
-            raise UserError(f"benchmark {self.recipe.benchmark.kind}: it has no questions; look at recipe group benchmark.")
+            raise UserError(
+                f"benchmark {self.recipe.benchmark.kind}: it has no questions; look at the recipe group benchmark."
+            )
         artifact.write_table("questions.parquet", to_table(rows))
         splits = {split: sum(q.split == split for q in rows) for split in ("train", "dev", "test")}
         return artifact.seal(rows={"questions": len(rows)}, counts=splits)
@@ -258,7 +266,11 @@ class Pipeline:
         sources: list[PassageSource] = ["none"]
         found: dict[str, list[dict[str, Any]]] = {}
         if reads:
-            sources = [s for s in self.recipe.prediction.sources if s != "silver" or (silver and self._predicts_silver)]
+            sources = [
+                s
+                for s in self.recipe.prediction.sources
+                if s != "silver" or (silver and self._predicts_silver)
+            ]
             if "silver" in sources:
                 found = self._silver_by_question()
             self.knowledge_artifact.verify()
@@ -292,7 +304,7 @@ class Pipeline:
         """The records of the report."""
         from kard_ray.evaluation.report import records
 
-        predictions = {}
+        predictions: dict[MethodName, pa.Table] = {}
         for method in self.recipe.student.methods:
             artifact = self.prediction_artifact(method)
             artifact.verify()
@@ -350,7 +362,9 @@ def read_run_recipe(run: RunDirectory) -> Recipe:
         with run.fs.open(path, "rb") as source:
             tree = json.loads(source.read())["recipe"]
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{run.root} is no run directory: it has no {_RUN_FILE}; make one with kard-ray run.") from None
+        raise UserError(
+            f"{run.root} is no run directory: it has no {_RUN_FILE}; make one with kard-ray run."
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}); the run directory is damaged.") from error
     return parse_recipe(tree, where=path)

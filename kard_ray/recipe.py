@@ -56,7 +56,9 @@ def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:
         with open(path, encoding="utf-8") as source:
             tree = yaml.safe_load(source)
     except FileNotFoundError:
-        raise UserError(f"recipe {path} does not exist; recipes that come with kard_ray are in jobs/recipes/.") from None
+        raise UserError(
+            f"recipe {path} does not exist; recipes that come with kard_ray are in jobs/recipes/."
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"recipe {path} cannot be read as YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(tree, dict):
@@ -83,7 +85,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not YAML: {' '.join(str(error).split())}.") from error
+        raise UserError(
+            f"--set {override}: the value is not YAML: {' '.join(str(error).split())}."
+        ) from error
     node = tree
     for step in steps[:-1]:
         inner = node.setdefault(step, {})

@@ -35,11 +35,14 @@ _SHARES = {
     "two_hop_bridge": 17,
 }
 _COUNTRY_SHARES: dict[Split, float] = {"train": 0.6, "dev": 0.15, "test": 0.25}
+_RULES = 1  # raise it with every change that alters a question
 _EXAMPLES_PER_KIND = 4
 _MIN_EXAMPLE_WORDS, _MAX_EXAMPLE_WORDS = 15, 45
 
 
 class FactbookConfig(Frozen):
+    """How many questions of each split to write, and from which seed."""
+
     kind: Literal["factbook"] = "factbook"
     seed: int = 0  # of the division of countries and of all draws
     train: int = Field(default=4000, ge=0)  # questions
@@ -54,6 +57,13 @@ class Factbook:
 
     def __init__(self, config: FactbookConfig) -> None:
         self._config = config
+
+    def fingerprint(self) -> str:
+        """Hash of all passages, which the questions are made from, and of the version of the rules."""
+        digest = hashlib.sha256(f"rules {_RULES}\n".encode())
+        for passage in factbook_passages():
+            digest.update(f"{passage.passage_id}\n{passage.text}\n".encode())
+        return digest.hexdigest()[:16]
 
     def questions(self) -> Iterator[Question]:
         """Train, dev, then test questions, kinds mixed within a split."""
@@ -101,7 +111,11 @@ class Factbook:
     @cached_property
     def _drafts(self) -> dict[Split, list[Draft]]:
         _ = self._worked
-        rows: dict[Split, int] = {"train": self._config.train, "dev": self._config.dev, "test": self._config.test}
+        rows: dict[Split, int] = {
+            "train": self._config.train,
+            "dev": self._config.dev,
+            "test": self._config.test,
+        }
         found: dict[Split, list[Draft]] = {}
         for split, writer in self._writers.items():
             kinds = [kind for kind, count in _divide(rows[split]).items() for _ in range(count)]

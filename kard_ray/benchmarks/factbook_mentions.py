@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from kard_ray.benchmarks.factbook_entries import load_entries
 from kard_ray.benchmarks.factbook_facts import ATTRIBUTES, Attribute, Country, NumericField, gives_away
@@ -43,28 +45,39 @@ def bridge(country: Country, rng: random.Random, avoid: str = "") -> Mention | N
         for attribute in ATTRIBUTES
         if attribute.key in BRIDGES and attribute.key not in (avoid, _SAME_FIELD.get(avoid))
         for value in (country.answers[attribute.key].values[:1] if attribute.key in country.answers else ())
-        if _bridge_counts()[attribute.key, value] == 1 and not gives_away(country.name, value)
+        if _bridge_counts()[attribute.key, _core(value)] == 1 and not gives_away(country.name, value)
     ]
     if not usable:
         return None
     attribute, value = rng.choice(usable)
     phrase = BRIDGES[attribute.key].format(v=value)
-    return Mention(country, phrase, told(attribute, country, value), country.answers[attribute.key].passage_of(value))
+    return Mention(
+        country, phrase, told(attribute, country, value), country.answers[attribute.key].passage_of(value)
+    )
 
 
+_COMMON_WORDS = re.compile(
+    r"\b(?:the|of|city|mount|monts?|monte|mountains?|mt|pico?|peak|cerro|j[ae]bal|jebel|nevado|volcan)\b"
+)
 _SAME_FIELD = {"elevation": "highest-point"}
 
 
 @lru_cache(maxsize=1)
 def _bridge_counts() -> Counter[tuple[str, str]]:
-    """How many entries of the whole book have each bridge value."""
+    """How many entries of the whole book have each bridge value, however its common words are spelled."""
     attributes = [attribute for attribute in ATTRIBUTES if attribute.key in BRIDGES]
     return Counter(
-        (attribute.key, value)
+        (attribute.key, core)
         for entry in load_entries()
         for attribute in attributes
-        for value in set(attribute.values(entry.leaves.get(attribute.path, "")))
+        for core in {_core(value) for value in attribute.values(entry.leaves.get(attribute.path, ""))}
     )
+
+
+def _core(value: str) -> str:
+    """A value without the words and endings in which two entries may differ: "Mont Nimba", "Monts Nimba"."""
+    lower = value.lower()
+    return " ".join(re.findall(r"[^\W\d_]+", _COMMON_WORDS.sub(" ", lower))) or lower
 
 
 def statements(mentions: Iterable[Mention]) -> list[str]:
@@ -83,7 +96,7 @@ def figure(field: NumericField, country: Country) -> str:
 
 
 def comparison(field: NumericField, first: Country, second: Country) -> str:
-    """ "92,090 is larger than 4,033." """
+    """Such as: 92,090 is larger than 4,033."""
     a, b = first.numbers[field.key], second.numbers[field.key]
     return f"{a.plain} is {'larger' if a.value > b.value else 'smaller'} than {b.plain}."
 
@@ -99,7 +112,7 @@ def far_apart(field: NumericField, countries: Sequence[Country]) -> bool:
     if any(field.key not in country.numbers for country in countries):
         return False
     values = sorted(country.numbers[field.key].value for country in countries)
-    return all(high >= MIN_RATIO * low for low, high in zip(values, values[1:], strict=False))
+    return all(high >= MIN_RATIO * low for low, high in pairwise(values))
 
 
 def figure_passages(field: NumericField, countries: Iterable[Country]) -> tuple[str, ...]:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from kard_ray.benchmarks import factbook_wordings as wordings
-from kard_ray.benchmarks.factbook_facts import ATTRIBUTES, NUMERIC_FIELDS, Attribute, Country, gives_away, is_false
+from kard_ray.benchmarks.factbook_facts import (
+    ATTRIBUTES,
+    NUMERIC_FIELDS,
+    Attribute,
+    Country,
+    gives_away,
+    is_false,
+)
 from kard_ray.benchmarks.factbook_mentions import (
     MIN_RATIO,
     Mention,
@@ -69,7 +76,8 @@ class Writer:
             "compare_bridge": (compare,),
             "choice": (choice,),
             "choice_bridge": (choice,),
-            "two_hop": (self._winner, yes_no, self._winner, self._largest_of_three) * 2 + (yes_no, self._winner),
+            "two_hop": (self._winner, yes_no, self._winner, self._largest_of_three) * 2
+            + (yes_no, self._winner),
             "two_hop_bridge": (self._larger_of_two, self._inner, yes_no) * 3 + (self._inner,),
         }
 
@@ -107,8 +115,14 @@ class Writer:
         question = self._rng.choice(wordings.COMPARE).format(
             noun=field.noun, cmp=word, a=a.phrase, b=b.phrase
         )
-        steps = [*statements(mentions), *(figure(field, c) for c in (first, second)), comparison(field, first, second)]
-        return self._draft(kind, question, _YES_NO, 0 if yes else 1, mentions, figure_passages(field, pair), steps)
+        steps = [
+            *statements(mentions),
+            *(figure(field, c) for c in (first, second)),
+            comparison(field, first, second),
+        ]
+        return self._draft(
+            kind, question, _YES_NO, 0 if yes else 1, mentions, figure_passages(field, pair), steps
+        )
 
     def _choice(self, kind: str, turn: int) -> Draft | None:
         attribute = self._attributes[turn % len(self._attributes)]
@@ -117,19 +131,24 @@ class Writer:
             return None
         frame = self._rng.choice(wordings.CHOICE)
         texts = [frame.format(p=attribute.phrase.format(c=mention.phrase)) for mention, _ in four]
-        if not self._seen.isdisjoint(texts):  # all four must still be free, or rare answers become more likely
+        # All four must still be free: were only the drawn one looked at, rare answers would become more likely.
+        if not self._seen.isdisjoint(texts):
             return None
         mention, value = drawn = self._rng.choice(four)
         by = four.index(drawn) - (gold := self._position(kind, 4))
         four, texts = _turned(four, by), _turned(texts, by)
         options = tuple(option for _, option in four)
         fact = told(attribute, mention.country, value)
-        steps = [*statements([mention]), f"The passage says: {fact}", f"Of the options, only {value} fits this."]
+        steps = [
+            *statements([mention]),
+            f"The passage says: {fact}",
+            f"Of the options, only {value} fits this.",
+        ]
         passages = (mention.country.answers[attribute.key].passage_of(value),)
         return self._draft(kind, texts[gold], options, gold, [mention], passages, steps)
 
-    def _winner(self, kind: str, turn: int) -> Draft | None:
-        """Which attribute does the country with the larger figure have?"""
+    def _winner(self, kind: str, _: int) -> Draft | None:
+        """Which attribute has the country with the larger figure: a comparison, then one more fact."""
         attribute = self._rng.choice(self._attributes)
         four = self._four_values(attribute, False)
         fields = [f for f in self._fields if four and far_apart(f, [mention.country for mention, _ in four])]
@@ -155,7 +174,7 @@ class Writer:
         passages = (*figure_passages(field, pair), winner.answers[attribute.key].passage_of(options[gold]))
         return self._draft(kind, question, options, gold, mentions, passages, steps)
 
-    def _largest_of_three(self, kind: str, turn: int) -> Draft | None:
+    def _largest_of_three(self, kind: str, _: int) -> Draft | None:
         field = self._rng.choice(self._fields)
         three = self._pick(3, lambda country: field.key in country.numbers)
         if three is None or not far_apart(field, three):
@@ -177,7 +196,7 @@ class Writer:
         mentions = [named(country) for country in three]
         return self._draft(kind, question, options, gold, mentions, figure_passages(field, three), steps)
 
-    def _larger_of_two(self, kind: str, turn: int) -> Draft | None:
+    def _larger_of_two(self, kind: str, _: int) -> Draft | None:
         field = self._rng.choice(self._fields)
         pair = self._pick(2, lambda country: field.key in country.numbers)
         if pair is None or not far_apart(field, pair):
@@ -199,7 +218,7 @@ class Writer:
         ]
         return self._draft(kind, question, options, gold, mentions, figure_passages(field, pair), steps)
 
-    def _inner(self, kind: str, turn: int) -> Draft | None:
+    def _inner(self, kind: str, _: int) -> Draft | None:
         """Two figures inside one passage: the land borders, export shares or import shares of one country."""
         table = self._rng.choice(("borders", "exports", "imports"))
         chosen = self._pick(1, lambda country: len(country.tables[table]) >= 2)
@@ -218,7 +237,9 @@ class Writer:
         else:
             frame, word = self._rng.choice(wordings.LARGER_SHARE), "larger" if wants_high else "smaller"
             sentence = "The share of {n} in the " + table + " of {c} is {v}."
-        question = frame.format(c=mentions[0].phrase, a=name_a, b=name_b, cmp=word, trade=table)
+        question = frame.format(
+            c=mentions[0].phrase, a=name_a, b=name_b, cmp=word, trade=table.removesuffix("s")
+        )
         winner, loser = (a, b) if is_first else (b, a)
         steps = [
             *statements(mentions),
@@ -287,7 +308,7 @@ class Writer:
             true = value in country.answers[attribute.key].values
             verb = "include" if true else "do not include"
             steps.append(f"The {attribute.roles} of {country.phrase} {verb} {value}.")
-        steps.append("So it holds for both." if yes else "So it does not hold for both.")
+        steps.append("It holds for both." if yes else "It does not hold for both.")
         passages = tuple(country.answers[attribute.key].passage_of(value) for country in pair)
         return self._draft(kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps)
 

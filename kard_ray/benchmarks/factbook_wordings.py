@@ -34,7 +34,10 @@ CHOICE = (
 ATTRIBUTE_OF_WINNER = (
     ("Which of these is {p}?", "the country whose {noun} is {cmp}, {a} or {b}"),
     ("Compare the {noun} of {a} and {b}. Which of these is {p}?", "the country with the {cmp} figure"),
-    ("Of {a} and {b}, take the one with the {cmp} figure for {noun}. Which option names {p}?", "that country"),
+    (
+        "Of {a} and {b}, take the one with the {cmp} figure for {noun}. Which option names {p}?",
+        "that country",
+    ),
     ("Look at the {noun} of {a} and of {b}. Which option names {p}?", "the country where it is {cmp}"),
 )
 
@@ -60,10 +63,10 @@ LONGER_BORDER = (
 )
 
 LARGER_SHARE = (
-    "Which partner takes the {cmp} share in the {trade} of {c}: {a} or {b}?",
-    "Is it {a} or {b} that has the {cmp} share in the {trade} of {c}?",
-    "Of the partners {a} and {b}, which one has the {cmp} share in the {trade} of {c}?",
-    "Compare the shares of {a} and {b} in the {trade} of {c}. Which one is {cmp}?",
+    "Which of the main {trade} partners of {c} takes the {cmp} share: {a} or {b}?",
+    "Is it {a} or {b} that has the {cmp} share among the main {trade} partners of {c}?",
+    "Of {a} and {b}, main {trade} partners of {c}, which one takes the {cmp} share?",
+    "Compare the shares of {a} and {b} among the main {trade} partners of {c}. Which one is {cmp}?",
 )
 
 SAME = (

@@ -93,11 +93,14 @@ def from_table(table: pa.Table) -> list[Question]:
     """Inverse of :func:`to_table`."""
     return [
         Question(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in row.items()
-                if name in QUESTIONS.names
-            }
+            question_id=row["question_id"],
+            split=row["split"],
+            kind=row["kind"],
+            question=row["question"],
+            options=tuple(row["options"]),
+            answer=row["answer"],
+            gold_passages=tuple(row["gold_passages"]),
+            subjects=tuple(row["subjects"]),
         )
         for row in table.to_pylist()
     ]

@@ -60,9 +60,15 @@ def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | N
     exact = [i for i, option in enumerate(options) if _normal(option) == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    inside = [i for i, option in enumerate(options) if re.search(rf"(?<!\w){re.escape(_normal(option))}(?!\w)", wanted)]
+    inside = [
+        i
+        for i, option in enumerate(options)
+        if re.search(rf"(?<!\w){re.escape(_normal(option))}(?!\w)", wanted)
+    ]
     # "Equatorial Guinea" also holds "Guinea": keep only options that no other found option contains.
-    inside = [i for i in inside if not any(i != j and _normal(options[i]) in _normal(options[j]) for j in inside)]
+    inside = [
+        i for i in inside if not any(i != j and _normal(options[i]) in _normal(options[j]) for j in inside)
+    ]
     return inside[0] if len(inside) == 1 else None
 
 

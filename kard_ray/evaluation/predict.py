@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import ray
-from pydantic import Field
 from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
@@ -82,7 +81,9 @@ class StudentRenderer:
 
 
 def prediction_rows(
-    questions: Sequence[Question], sources: Sequence[PassageSource], silver: Mapping[str, list[dict[str, Any]]]
+    questions: Sequence[Question],
+    sources: Sequence[PassageSource],
+    silver: Mapping[str, list[dict[str, Any]]],
 ) -> pa.Table:
     """One row per (source, question); ``silver`` maps question ids to their silver passages."""
     rows = [
@@ -129,14 +130,14 @@ def predict(
                 _RetrieveWhereAsked,
                 fn_constructor_args=(knowledge_folder, k),
                 batch_format="pyarrow",
-                concurrency=1,
+                compute=ray.data.ActorPoolStrategy(size=1),
                 num_cpus=0.5,
             )
         prompts = rows.map_batches(
             StudentRenderer,
             fn_constructor_args=(student_path, rendering.model_dump(mode="json"), form, k),
             batch_format="pyarrow",
-            concurrency=1,
+            compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=0.1,
         )
         return generate(prompts)

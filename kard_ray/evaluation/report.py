@@ -13,12 +13,18 @@ from rich.table import Table
 from kard_ray.benchmarks.question import Question
 from kard_ray.evaluation.scoring import gold_found, wilson_interval
 from kard_ray.runtime.artifacts import Artifact, Manifest
+from kard_ray.student.methods.registry import MethodName
 
 VERSION = 1
 
 
 def records(
-    predictions: Mapping[str, pa.Table], questions: Mapping[str, Question], *, benchmark: str, split: str, k: int
+    predictions: Mapping[MethodName, pa.Table],
+    questions: Mapping[str, Question],
+    *,
+    benchmark: str,
+    split: str,
+    k: int,
 ) -> list[dict[str, Any]]:
     """One record per (method, passage source); ``predictions`` maps a method to its PREDICTIONS.
 
@@ -50,7 +56,9 @@ def records(
     return found
 
 
-def _summary(rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Question], *, k: int) -> dict[str, Any]:
+def _summary(
+    rows: Sequence[Mapping[str, Any]], questions: Mapping[str, Question], *, k: int
+) -> dict[str, Any]:
     correct = sum(row["correct"] for row in rows)
     low, high = wilson_interval(correct, len(rows))
     gold = [questions[row["question_id"]].gold_passages for row in rows]
@@ -95,7 +103,17 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
     console = Console(width=None if Console().is_terminal else 120)
     head = found[0]
     table = Table(title=f"{head['benchmark']}, {head['split']} split, n = {head['n']}")
-    for name in ("method", "passages", "accuracy", "95 % interval", "Hits@k", "all gold@k", "no answer", "prompt tok.", "gen. tok."):
+    for name in (
+        "method",
+        "passages",
+        "accuracy",
+        "95 % interval",
+        "Hits@k",
+        "all gold@k",
+        "no answer",
+        "prompt tok.",
+        "gen. tok.",
+    ):
         table.add_column(name, justify="left" if name in ("method", "passages") else "right")
     for r in found:
         table.add_row(
@@ -120,7 +138,9 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
         for r in found:
             cells = [r["by_kind"].get(kind) for kind in kinds]
             by_kind.add_row(
-                r["method"], r["passages"], *(f"{_percent(c['accuracy'])} ({c['n']})" if c else "–" for c in cells)
+                r["method"],
+                r["passages"],
+                *(f"{_percent(c['accuracy'])} ({c['n']})" if c else "–" for c in cells),
             )
         console.print(by_kind)
     times = Table(title="Wall time by stage")

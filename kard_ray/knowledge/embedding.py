@@ -15,7 +15,9 @@ from kard_ray.knowledge.passage import embedded
 class Embedder:
     """Adds ``content`` and ``vector`` (unit length, float32) to batches of PASSAGES; an actor's callable."""
 
-    def __init__(self, model_path: str, dtype: Literal["float32", "bfloat16"], batch_size: int, threads: int) -> None:
+    def __init__(
+        self, model_path: str, dtype: Literal["float32", "bfloat16"], batch_size: int, threads: int
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.model = SentenceTransformer(
@@ -29,7 +31,9 @@ class Embedder:
     def encode(self, texts: list[str]) -> np.ndarray:
         """``[len(texts), dimensions]`` float32, each row of length 1."""
         with torch.inference_mode():
-            vectors = self.model.encode(texts, batch_size=self.batch_size, convert_to_numpy=False, convert_to_tensor=True)
+            vectors = self.model.encode(
+                texts, batch_size=self.batch_size, convert_to_numpy=False, convert_to_tensor=True
+            )
         return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -43,5 +47,6 @@ class Embedder:
         flat = pa.array(vectors.reshape(-1), pa.float32())
         columns = [batch[name].combine_chunks() for name in ("passage_id", "title", "text")]
         return pa.table(
-            [*columns, pa.array(content), pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])], schema=schema
+            [*columns, pa.array(content), pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])],
+            schema=schema,
         )

@@ -31,7 +31,7 @@ class KnowledgeBase:
         if not any(character.isalnum() for character in query):
             return []
         hits = (
-            self.table.search(MatchQuery(query, "content"), query_type="fts")
+            self.table.search(MatchQuery(query, "content"), query_type="fts")  # type: ignore[call-arg]
             .limit(k + _MARGIN)
             .select(["passage_id", "title", "text", "_score"])
             .to_list()
@@ -67,14 +67,18 @@ class Retriever:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One query per row, read from ``query_column``."""
         found: list[list[dict[str, Any]]] = [[] for _ in range(batch.num_rows)]
-        hits = self.base.retrieve([str(i) for i in range(batch.num_rows)], batch[self.query_column].to_pylist(), self.k)
+        hits = self.base.retrieve(
+            [str(i) for i in range(batch.num_rows)], batch[self.query_column].to_pylist(), self.k
+        )
         for hit in hits.to_pylist():
             found[int(hit["query_id"])].append({name: hit[name] for name in PASSAGE_LIST.value_type.names})
         return batch.append_column("passages", pa.array(found, PASSAGE_LIST))
 
 
 PASSAGE_LIST = pa.list_(
-    pa.struct([("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("score", pa.float32())])
+    pa.struct(
+        [("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("score", pa.float32())]
+    )
 )
 
 
@@ -85,7 +89,7 @@ def retrieve_for(rows: ray.data.Dataset, *, folder: str, k: int, query_column: s
         fn_constructor_args=(folder, k, query_column),
         batch_format="pyarrow",
         batch_size=64,
-        concurrency=1,
+        compute=ray.data.ActorPoolStrategy(size=1),
         num_cpus=1,
     )
 
@@ -97,7 +101,9 @@ def passage_texts(folder: str, passage_ids: Iterable[str]) -> dict[str, dict[str
     found: dict[str, dict[str, str]] = {}
     for at in range(0, len(wanted), 500):
         # Typed values only: ids become SQL string literals with quotes doubled, never raw text.
-        literals = ", ".join("'" + passage_id.replace("'", "''") + "'" for passage_id in wanted[at : at + 500])
+        literals = ", ".join(
+            "'" + passage_id.replace("'", "''") + "'" for passage_id in wanted[at : at + 500]
+        )
         rows = table.search().where(f"passage_id IN ({literals})").limit(500).to_list()
         found |= {row["passage_id"]: {"title": row["title"], "text": row["text"]} for row in rows}
     return found

@@ -214,7 +214,9 @@ class RunDirectory:
                 return Manifest.model_validate_json(source.read())
         except FileNotFoundError:
             folder = posixpath.dirname(path)
-            raise UserError(f"artifact {folder} is not finished (no {MANIFEST}); run its stage first.") from None
+            raise UserError(
+                f"artifact {folder} is not finished (no {MANIFEST}); run its stage first."
+            ) from None
         except (ValidationError, OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"manifest {path} cannot be read ({_first_line(error)}); "

@@ -32,7 +32,15 @@ class EngineConfig(Frozen):
     """How vLLM engines run."""
 
     EXECUTION = frozenset(
-        {"device", "replicas", "tensor_parallel", "pipeline_parallel", "max_sequences", "batch_rows", "kv_cache_gib"}
+        {
+            "device",
+            "replicas",
+            "tensor_parallel",
+            "pipeline_parallel",
+            "max_sequences",
+            "batch_rows",
+            "kv_cache_gib",
+        }
     )
 
     device: Device = "auto"  # auto: gpu when the cluster has one

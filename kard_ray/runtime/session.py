@@ -35,6 +35,17 @@ from kard_ray.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+# For every worker of a run. Tensors of a training step are tens of MB: by default glibc maps each one anew, and the
+# page faults made student training 1.3 to 6 times slower than memory that is kept (533 and 111 against 710 tokens/s).
+WORKER_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TQDM_DISABLE": "1",  # bars of libraries inside workers; the driver shows the stage's own progress
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
 _GRACE_SECONDS = 5.0  # what Ray gets to clean up after itself
 _watcher: subprocess.Popen[bytes] | None = None
 
@@ -161,11 +172,13 @@ def _start_local(config: ClusterConfig) -> None:
     ensure_token()
     context: Any = ray.init(
         address="local",
-        num_cpus=config.num_cpus,
+        # One more than cores: heavy actors hold all cores, and what renders and writes their rows must still run.
+        num_cpus=config.num_cpus or len(os.sched_getaffinity(0)) + 1,
         object_store_memory=config.object_store_mb << 20,
         include_dashboard=config.dashboard,
         logging_level=logging.WARNING,
         log_to_driver=True,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )
     _start_watcher(Path(context.address_info["session_dir"]))
 
@@ -177,7 +190,12 @@ def _connect(address: str) -> None:
         ensure_token()
     try:
         _require_listener(address)
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=True)
+        ray.init(
+            address=address,
+            logging_level=logging.WARNING,
+            log_to_driver=True,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        )
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
             f"Ray cluster {address!r}: cannot connect ({str(error).splitlines()[0]}): check that it runs, "
@@ -202,6 +220,7 @@ def _configure_progress() -> None:
     context.print_on_execution_start = False
     # They tell, once per process, about the settings above.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
 # --- the watcher

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_POOL_BATCHES = 50  # batches sorted by length together: long enough to pad little, short enough to stay random
+_POOL_BATCHES = (
+    50  # batches sorted by length together: long enough to pad little, short enough to stay random
+)
 
 
 def plan_batches(lengths: Sequence[int], *, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
@@ -37,7 +39,7 @@ def plan_batches(lengths: Sequence[int], *, batch_size: int, epochs: float, seed
 
 
 def micro_batches(rows: Sequence[int], *, rank: int, world: int, size: int) -> list[list[int]]:
-    """This worker's share of one step, in equally many micro-batches on every worker (some may be empty)."""
+    """One worker's share of one step, in equally many micro-batches on every worker (some may be empty)."""
     share = -(-len(rows) // world)
     count = -(-share // size)
     mine = list(rows[rank::world])

@@ -17,7 +17,9 @@ def target_loss(model: Any, batch: Batch | SourceTarget) -> Tensor:
     prompts that layer would otherwise take about a fifth of the time for columns without a label.
     """
     if isinstance(batch, SourceTarget):
-        logits_BTV = model(input_ids=batch.source_BS, attention_mask=batch.mask_BS, labels=batch.label_BT).logits
+        logits_BTV = model(
+            input_ids=batch.source_BS, attention_mask=batch.mask_BS, labels=batch.label_BT
+        ).logits
     else:
         kept = batch.label_BT.shape[1] + 1
         logits_BTV = model(

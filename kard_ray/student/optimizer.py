@@ -22,7 +22,10 @@ class MasterAdamW:
             p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters
         ]
         self.adamw = torch.optim.AdamW(
-            self.masters, lr=lr, weight_decay=weight_decay, fused=all(p.device.type in ("cpu", "cuda") for p in self.masters)
+            self.masters,
+            lr=lr,
+            weight_decay=weight_decay,
+            fused=all(p.device.type in ("cpu", "cuda") for p in self.masters),
         )
 
     def step(self, *, lr: float, max_norm: float) -> float:

@@ -42,7 +42,9 @@ class Renderer:
         parts.append(question_block(question, options, self.form))
         return "\n".join(parts)
 
-    def prompt_ids(self, question: str, options: Sequence[str], passages: Sequence[tuple[str, str]]) -> list[int]:
+    def prompt_ids(
+        self, question: str, options: Sequence[str], passages: Sequence[tuple[str, str]]
+    ) -> list[int]:
         """Prompt token ids, at most ``max_prompt_tokens`` unless the question alone is longer."""
         shown = list(passages)
         ids = self._encode(self.prompt_text(question, options, shown))
@@ -66,7 +68,9 @@ class Renderer:
         """Ids with at most one BOS: the chat template writes its own, the plain form takes the tokenizer's."""
         if self.config.template == "chat":
             messages = [{"role": "user", "content": text}]
-            templated = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            templated = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False
+            )
             return list(self.tokenizer(templated, add_special_tokens=False).input_ids)
         ids = list(self.tokenizer(text + "\nExplanation:").input_ids)
         # Encoder tokenizers (T5) close the source with EOS; a decoder-only prompt must stay open.

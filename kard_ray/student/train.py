@@ -99,7 +99,7 @@ def train(
             storage_path=_storage(artifact),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[_ShowProgress(f"train {method}")],
+            callbacks=[_ShowProgress(f"train {method}")],  # type: ignore[list-item]
         ),
     )
     result = trainer.fit()

@@ -32,7 +32,10 @@ def teacher_messages(
     for example in examples:
         shown = [("", text) for text in example.passages] if passages else []
         messages += [
-            {"role": "user", "content": _turn(example.question, example.options, example.answer, shown, form)},
+            {
+                "role": "user",
+                "content": _turn(example.question, example.options, example.answer, shown, form),
+            },
             {
                 "role": "assistant",
                 "content": f"{example.rationale} {conclusion(example.options, example.answer, form)}",

@@ -65,7 +65,9 @@ class TeacherConfig(Frozen):
 
     model: str = "bundled:smollm2-135m-instruct"  # model reference
     samples: int = Field(2, ge=1, le=64)  # l, rationales per training question
-    test_samples: int = Field(1, ge=0, le=64)  # per test question, for the silver upper bound; 0: no silver prediction
+    test_samples: int = Field(
+        1, ge=0, le=64
+    )  # per test question, for the silver upper bound; 0: no silver prediction
     grounding: Literal["none", "gold"] = "none"  # show the gold passages to the teacher (a weak one needs it)
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, max_tokens=128)
     filters: tuple[FilterName, ...] = ("concludes",)
@@ -74,27 +76,31 @@ class TeacherConfig(Frozen):
 
 
 def requests(
-    questions: Sequence[Question], config: TeacherConfig, texts: Mapping[str, Mapping[str, str]], *, test_split: str
+    questions: Sequence[Question],
+    config: TeacherConfig,
+    texts: Mapping[str, Mapping[str, str]],
+    *,
+    test_split: str,
 ) -> pa.Table:
     """One row per (question, sample) to generate; ``texts`` are the gold passages by id."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for q in questions:
-        gold = [texts[p] for p in q.gold_passages if p in texts]
-        for sample in range(config.test_samples if q.split == test_split else config.samples):
-            rows.append(
-                {
-                    "rationale_id": f"{q.question_id}#{sample}",
-                    "question_id": q.question_id,
-                    "split": q.split,
-                    "sample": sample,
-                    "kind": q.kind,
-                    "question": q.question,
-                    "options": list(q.options),
-                    "answer": q.answer,
-                    "titles": [p["title"] for p in gold] if config.grounding == "gold" else [],
-                    "texts": [p["text"] for p in gold] if config.grounding == "gold" else [],
-                }
-            )
+        shown = [texts[p] for p in q.gold_passages if p in texts] if config.grounding == "gold" else []
+        rows += (
+            {
+                "rationale_id": f"{q.question_id}#{sample}",
+                "question_id": q.question_id,
+                "split": q.split,
+                "sample": sample,
+                "kind": q.kind,
+                "question": q.question,
+                "options": list(q.options),
+                "answer": q.answer,
+                "titles": [p["title"] for p in shown],
+                "texts": [p["text"] for p in shown],
+            }
+            for sample in range(config.test_samples if q.split == test_split else config.samples)
+        )
     # Samples of one question, and questions of one kind, stand together: their prompts share a cached prefix.
     rows.sort(key=lambda row: (row["kind"], row["question_id"], row["sample"]))
     return pa.Table.from_pylist(rows)
@@ -148,14 +154,16 @@ def write_rationales(
         )
     rows = requests(questions, config, texts, test_split=test_split)
     shots = {kind: [asdict(e) for e in examples(kind)] for kind in sorted({q.kind for q in questions})}
-    generate = generation(model_path=model.path, config=config.engine, sampling=config.sampling, seed=config.seed)
+    generate = generation(
+        model_path=model.path, config=config.engine, sampling=config.sampling, seed=config.seed
+    )
 
     def transform(todo: ray.data.Dataset) -> ray.data.Dataset:
         prompts = todo.map_batches(
             TeacherRenderer,
             fn_constructor_args=(model.path, shots, form),
             batch_format="pyarrow",
-            concurrency=1,
+            compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=0.1,
         )
         return generate(prompts)
@@ -173,7 +181,7 @@ def write_rationales(
     artifact.write_table("rationales.parquet", verified)
     return artifact.seal(
         rows={"rationales": verified.num_rows},
-        counts=count(verified, questions),
+        counts=count(verified),
         models={model.ref: model.revision},
         seed=config.seed,
     )
@@ -195,7 +203,12 @@ def verify(
         by, because = ("error", row["error"]) if row["error"] else judge(row["generated_text"], q, passages)
         rows.append(
             {name: row[name] for name in RATIONALES.names if name in row}
-            | {"rationale": row["generated_text"].strip(), "kept": not by, "dropped_by": by, "dropped_because": because}
+            | {
+                "rationale": row["generated_text"].strip(),
+                "kept": not by,
+                "dropped_by": by,
+                "dropped_because": because,
+            }
         )
     return pa.Table.from_pylist(rows, schema=RATIONALES)
 
@@ -217,9 +230,11 @@ def _objection(
     return "", ""
 
 
-def count(rationales: pa.Table, questions: Sequence[Question]) -> dict[str, Any]:
+def count(rationales: pa.Table) -> dict[str, Any]:
     """What the manifest tells: samples kept and dropped by filter, questions left without a rationale, tokens."""
-    rows = rationales.select(["question_id", "kept", "dropped_by", "prompt_tokens", "generated_tokens"]).to_pylist()
+    rows = rationales.select(
+        ["question_id", "kept", "dropped_by", "prompt_tokens", "generated_tokens"]
+    ).to_pylist()
     kept = {row["question_id"] for row in rows if row["kept"]}
     asked = {row["question_id"] for row in rows}
     return {

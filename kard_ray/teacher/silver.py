@@ -39,7 +39,9 @@ def queries(rationales: pa.Table, test_split: str) -> pa.Table:
     is_test = pc.equal(rationales["split"], test_split)
     training = rationales.filter(pc.and_(rationales["kept"], pc.invert(is_test)))
     chosen, seen = [], set()
-    tests = rationales.filter(is_test).sort_by([("question_id", "ascending"), ("kept", "descending"), ("sample", "ascending")])
+    tests = rationales.filter(is_test).sort_by(
+        [("question_id", "ascending"), ("kept", "descending"), ("sample", "ascending")]
+    )
     for at, question_id in enumerate(tests["question_id"].to_pylist()):
         if question_id not in seen:
             seen.add(question_id)

@@ -35,7 +35,9 @@ class JsonlCorpus(Frozen):
 
     def shards(self) -> list[str]:
         """The files; raises UserError when there is none."""
-        found = sorted(os.path.abspath(path) for path in glob.glob(self.path, recursive=True) if os.path.isfile(path))
+        found = sorted(
+            os.path.abspath(path) for path in glob.glob(self.path, recursive=True) if os.path.isfile(path)
+        )
         if not found:
             raise UserError(f"recipe field knowledge.corpus.path: no file matches {self.path!r}.")
         return found
@@ -61,9 +63,12 @@ def parse_line(line: bytes, *, where: str) -> Passage | BadRow:
         if value is None and not needed:
             continue
         if not isinstance(value, str | int if name == "id" else str) or not str(value).strip():
-            return BadRow(where=where, reason=f"field {name}: expected text that is not empty, got {value!r:.60}")
+            return BadRow(
+                where=where, reason=f"field {name}: expected text that is not empty, got {value!r:.60}"
+            )
     if len(row["text"]) > MAX_CHARACTERS:
         return BadRow(
-            where=where, reason=f"field text: {len(row['text'])} characters, at most {MAX_CHARACTERS} are allowed"
+            where=where,
+            reason=f"field text: {len(row['text'])} characters, at most {MAX_CHARACTERS} are allowed",
         )
     return Passage(passage_id=str(row["id"]), title=row.get("title") or "", text=row["text"])

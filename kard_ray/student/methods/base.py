@@ -30,9 +30,20 @@ class Example:
 class Method(Protocol):
     """One way to distil."""
 
-    name: str
-    uses_rationales: bool
-    uses_passages: bool
+    @property
+    def name(self) -> str:
+        """The name used in recipes and reports."""
+        ...
+
+    @property
+    def uses_rationales(self) -> bool:
+        """Whether the student writes a rationale before its answer."""
+        ...
+
+    @property
+    def uses_passages(self) -> bool:
+        """Whether the student reads passages."""
+        ...
 
     def examples(
         self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm

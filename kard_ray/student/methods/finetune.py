@@ -22,4 +22,6 @@ class Finetune:
         self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
     ) -> Iterator[Example]:
         """One row per question."""
-        yield Example(question=question, passages=(), target=conclusion(question.options, question.answer, form))
+        yield Example(
+            question=question, passages=(), target=conclusion(question.options, question.answer, form)
+        )

@@ -24,7 +24,10 @@ class Written:
 class Filter(Protocol):
     """Decides on one rationale."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name used in recipes and manifests."""
+        ...
 
     def reason(self, written: Written) -> str | None:
         """Why to drop the rationale, or None to keep it."""

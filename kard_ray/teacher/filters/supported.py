@@ -12,9 +12,11 @@ _NAME = re.compile(r"[^\W\d_][\w'’.-]*", re.UNICODE)
 _SENTENCE_START = re.compile(r"(?:^|[.!?:;]\s+|\n\s*|[\"“(]\s*)$")
 # Words that open sentences without naming anything.
 _OPENERS = frozenset(
-    "a according all also among an and another as at because both but by each first for from given hence here however if "
-    "in it its looking next no now of on one only since so that the their there therefore these they this those thus "
-    "to two we what when where which while with yes let comparing".split()
+    """
+    a according all also among an and another as at because both but by each first for from given hence
+    here however if in it its looking next no now of on one only since so that the their there therefore
+    these they this those thus to two we what when where which while with yes let comparing
+    """.split()  # noqa: SIM905 - a list of words reads better as text
 )
 
 
