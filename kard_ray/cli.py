@@ -1,4 +1,7 @@
-"""The ``kard-ray`` command: thin, one sub-command per stage. Errors of the user end with one sentence and exit code 2."""
+"""The ``kard-ray`` command: thin, one sub-command per stage.
+
+Errors of the user end with one sentence and exit code 2.
+"""
 
 from __future__ import annotations
 

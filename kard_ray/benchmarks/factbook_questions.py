@@ -226,7 +226,10 @@ class Writer:
         if chosen is None or mentions is None:
             return None
         country = chosen[0]
-        (name_a, a), (name_b, b) = self._rng.sample(country.tables[table], 2)
+        rows = [row for row in country.tables[table] if country.name not in row[0]]  # Samoa, American Samoa
+        if len(rows) < 2:
+            return None
+        (name_a, a), (name_b, b) = self._rng.sample(rows, 2)
         if max(a.value, b.value) < MIN_RATIO * min(a.value, b.value) or name_a in name_b or name_b in name_a:
             return None
         is_first = (gold := self._position(kind, 2)) == 0

@@ -41,7 +41,8 @@ def conclusion(options: Sequence[str], answer: int, form: AnswerForm) -> str:
 
 
 _ANSWER = re.compile(r"\banswer(?: is|:)\s*", re.IGNORECASE)
-_LETTER = re.compile(r"\(([A-Z])\)|^\W*([A-Z])\b(?![a-z])")
+# "(B)" anywhere, or "B", "B.", "B) ..." at the start; "A boat" and "I think" start with a word, not with a letter.
+_LETTER = re.compile(r"\(([A-Z])\)|^\W*([A-Z])(?=\s*$|[^\w\s'’-])")
 
 
 def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | None:
@@ -60,16 +61,24 @@ def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | N
     exact = [i for i, option in enumerate(options) if _normal(option) == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    inside = [
-        i
-        for i, option in enumerate(options)
-        if re.search(rf"(?<!\w){re.escape(_normal(option))}(?!\w)", wanted)
-    ]
-    # "Equatorial Guinea" also holds "Guinea": keep only options that no other found option contains.
-    inside = [
-        i for i in inside if not any(i != j and _normal(options[i]) in _normal(options[j]) for j in inside)
-    ]
+    inside = _standing_in(wanted, [_normal(option) for option in options])
     return inside[0] if len(inside) == 1 else None
+
+
+def _standing_in(text: str, options: Sequence[str]) -> list[int]:
+    """Options that ``text`` names; the "Guinea" inside "Equatorial Guinea" and the "5" inside "-5.5" are not named."""
+    found = []
+    for i in sorted(range(len(options)), key=lambda i: -len(options[i])):
+        pattern = rf"(?<!\w)(?<!\d[.,]){re.escape(options[i])}(?!\w)(?![.,]\d)"
+        if options[i][:1].isdigit():
+            pattern = rf"(?<!\s-)(?<!^-){pattern}"
+        rest = re.sub(pattern, "\0", text)
+        if rest != text:
+            found.append(i)
+        # Another option with the same words is ambiguous, so only longer ones hide what they hold.
+        if not any(j != i and options[j] == options[i] for j in range(len(options))):
+            text = rest
+    return found
 
 
 def _normal(text: str) -> str:

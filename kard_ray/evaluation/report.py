@@ -38,16 +38,17 @@ def records(
         for source in dict.fromkeys(row["source"] for row in rows):
             mine = [row for row in rows if row["source"] == source]
             kinds = sorted({questions[row["question_id"]].kind for row in mine})
-            summary = _summary(mine, questions, k=k if source != "none" else 0)
+            shown = k if source != "none" else 0
+            summary = _summary(mine, questions, k=shown)
             found.append(
-                {"method": method, "passages": source, "benchmark": benchmark, "split": split, "k": k if source != "none" else 0}
+                {"method": method, "passages": source, "benchmark": benchmark, "split": split, "k": shown}
                 | summary
                 | {
                     "by_kind": {
                         kind or "all": _summary(
                             [row for row in mine if questions[row["question_id"]].kind == kind],
                             questions,
-                            k=k if source != "none" else 0,
+                            k=shown,
                         )
                         for kind in kinds
                     }

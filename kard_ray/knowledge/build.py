@@ -140,7 +140,8 @@ def write_table(rows: pa.Table, folder: str, config: KnowledgeConfig) -> int:
     )
     if sorted(found) != sorted(rows["passage_id"].to_pylist()):
         raise UserError(
-            f"knowledge base {folder}: {len(found)} of {rows.num_rows} passages were written; run the same command again."
+            f"knowledge base {folder}: {len(found)} of {rows.num_rows} passages were written; "
+            "run the same command again."
         )
     table.create_fts_index(
         "content", stem=config.stem, remove_stop_words=config.remove_stop_words, replace=True

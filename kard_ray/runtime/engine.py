@@ -51,7 +51,7 @@ class EngineConfig(Frozen):
     max_model_tokens: int = Field(2048, ge=64)  # prompt + generated
     max_sequences: int = Field(64, ge=1)  # sequences decoded together
     batch_rows: int = Field(32, ge=1)  # rows handed to an engine at a time; small batches resume finer
-    kv_cache_gib: float = Field(2.0, gt=0)  # CPU only: memory of the key-value cache
+    kv_cache_gib: int = Field(2, ge=1)  # CPU only: memory of the key-value cache
     lora_rank: int = Field(0, ge=0)  # largest adapter rank to serve; 0: no adapters
 
 
@@ -111,7 +111,7 @@ def _environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[st
         return {}
     cores = sorted(os.sched_getaffinity(0))
     return {
-        "VLLM_CPU_KVCACHE_SPACE": f"{config.kv_cache_gib:g}",
+        "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
         # vLLM's own choice bound one of two cores (measured); with several engines it must divide them.
         "VLLM_CPU_OMP_THREADS_BIND": "auto" if config.replicas > 1 else ",".join(map(str, cores)),
     }
@@ -171,8 +171,9 @@ def generation(
 
 
 _ENGINE_COLUMNS = {
-    "batch_uuid", "embeddings", "generated_tokens", "generated_text", "logprobs", "metrics", "model", "num_generated_tokens",
-    "num_input_tokens", "params", "prompt", "prompt_ids", "prompt_logprobs", "prompt_token_ids", "request_id",
+    "batch_uuid", "embeddings", "generated_tokens", "generated_text", "logprobs", "metrics", "model",
+    "num_generated_tokens", "num_input_tokens", "params", "prompt", "prompt_ids", "prompt_logprobs",
+    "prompt_token_ids", "request_id",
     "sampling_params", "time_taken_llm", "tokenized_prompt", "__inference_error__", "__idx_in_batch",
 }  # fmt: skip
 

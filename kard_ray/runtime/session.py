@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,8 @@ def start_ray(config: ClusterConfig) -> None:
     if ray.is_initialized():
         logger.info("this process is already connected to Ray")
         return
+    # Ray starts its processes by fork and exec at once: no lancedb call is made in between.
+    warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
     if config.address is not None and config.num_cpus is not None:
         raise UserError(
             f"cluster.num_cpus: got {config.num_cpus} beside cluster.address {config.address!r}, but a "
@@ -218,6 +221,7 @@ def _configure_progress() -> None:
     context.enable_operator_progress_bars = False
     context.execution_options.verbose_progress = False
     context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []  # they advise on sizing in the middle of the stage's progress
     # They tell, once per process, about the settings above.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.WARNING)

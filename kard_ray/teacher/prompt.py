@@ -9,8 +9,8 @@ from kard_ray.benchmarks.question import WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm, answer_text, conclusion, passages_block, question_block
 
 INSTRUCTION = (
-    "Explain step by step why the given answer is right, in one to four short sentences. Use only facts that are given. "
-    "Finish with the sentence: So the answer is ..."
+    "Explain step by step why the given answer is right, in one to four short sentences. "
+    "Use only facts that are given. Finish with the sentence: So the answer is ..."
 )
 
 
