@@ -53,6 +53,7 @@ class PredictionConfig(Frozen):
 
     split: Literal["dev", "test"] = "test"
     sources: tuple[Literal["bm25", "silver"], ...] = ("bm25", "silver")  # for methods that read passages
+    query: Literal["question", "question_and_options"] = "question_and_options"  # what is searched for (KARD: both)
     sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
     engine: EngineConfig = EngineConfig()
 
@@ -84,8 +85,13 @@ def prediction_rows(
     questions: Sequence[Question],
     sources: Sequence[PassageSource],
     silver: Mapping[str, list[dict[str, Any]]],
+    *,
+    with_options: bool,
 ) -> pa.Table:
-    """One row per (source, question); ``silver`` maps question ids to their silver passages."""
+    """One row per (source, question); ``silver`` maps question ids to their silver passages.
+
+    The query is the question, and its options behind it when ``with_options``.
+    """
     rows = [
         {
             "prediction_id": f"{source}/{q.question_id}",
@@ -93,7 +99,7 @@ def prediction_rows(
             "source": source,
             "question": q.question,
             "options": list(q.options),
-            "query": " ".join([q.question, *q.options]),
+            "query": " ".join([q.question, *(q.options if with_options else ())]),
             "passages": silver.get(q.question_id, []) if source == "silver" else [],
         }
         for source in sources
@@ -143,7 +149,7 @@ def predict(
         return generate(prompts)
 
     written = map_resumable(
-        prediction_rows(questions, sources, silver),
+        prediction_rows(questions, sources, silver, with_options=config.query == "question_and_options"),
         transform,
         artifact=artifact,
         schema=GENERATION,
