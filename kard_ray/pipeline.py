@@ -58,10 +58,10 @@ class Pipeline:
         """Write the recipe into the run directory; raises UserError when another recipe made it."""
         path = f"{self.run.path}/{_RUN_FILE}"
         if self.run.fs.exists(path):
-            other = read_run_recipe(self.run)
-            if other.name != self.recipe.name:
+            other = _read_run_file(self.run)["name"]
+            if other != self.recipe.name:
                 raise UserError(
-                    f"run directory {self.run.root} was made by recipe {other.name!r}, not {self.recipe.name!r}; "
+                    f"run directory {self.run.root} was made by recipe {other!r}, not {self.recipe.name!r}; "
                     "choose another directory with --run-dir."
                 )
         self.run.write_atomically(
@@ -357,14 +357,19 @@ class Pipeline:
 
 def read_run_recipe(run: RunDirectory) -> Recipe:
     """The recipe that made ``run``; raises UserError when it is no run directory."""
+    return parse_recipe(_read_run_file(run), where=f"{run.path}/{_RUN_FILE}")
+
+
+def _read_run_file(run: RunDirectory) -> dict[str, Any]:
+    """The recipe as it was written, not validated: an older version of the package may have made it."""
     path = f"{run.path}/{_RUN_FILE}"
     try:
         with run.fs.open(path, "rb") as source:
-            tree = json.loads(source.read())["recipe"]
+            tree: dict[str, Any] = json.loads(source.read())["recipe"]
+            return tree | {"name": str(tree["name"])}
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{run.root} is no run directory: it has no {_RUN_FILE}; make one with kard-ray run."
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read ({error}); the run directory is damaged.") from error
-    return parse_recipe(tree, where=path)
