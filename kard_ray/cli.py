@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,6 +110,10 @@ def main() -> None:
         sys.exit(2)
 
 
+# Ray sends a worker's error without its causes, only as text: a traceback whose paragraphs end in "module.Class: text".
+_USER_ERROR_IN_TEXT = re.compile(r"kard_ray\.runtime\.errors\.UserError: (.+?)(?:\n\s*\n|\Z)", re.DOTALL)
+
+
 def explain(error: BaseException) -> str | None:
     """The sentence for an error that the user can mend, wherever it was raised (also in a Ray worker), else None."""
     seen: set[int] = set()
@@ -117,11 +122,14 @@ def explain(error: BaseException) -> str | None:
         seen.add(id(current))
         if isinstance(current, UserError):
             return str(current.args[0] if current.args else current)
+        if told := _USER_ERROR_IN_TEXT.search(str(current)):
+            return told[1].strip()
         full = isinstance(current, OSError) and current.errno == errno.ENOSPC
         if full or "No space left on device" in str(current):
             return (
                 "the disk is full: a file could not be written. Free some space and run the same command again; "
                 "finished rows are kept."
             )
-        current = getattr(current, "cause", None) or current.__cause__ or current.__context__
+        cause = getattr(current, "cause", None)  # Ray's errors; other libraries keep other things there
+        current = cause if isinstance(cause, BaseException) else current.__cause__ or current.__context__
     return None

@@ -45,12 +45,14 @@ def estimate(step: Step, pipeline: Pipeline) -> Estimate:
     if step.stage == "benchmark":
         return Estimate(_total(pipeline), None, None)
     if step.stage == "rationales":
-        rows = _add(_times(train, recipe.teacher.samples), _times(test, recipe.teacher.test_samples))
+        tests = _times(test, recipe.teacher.test_samples) if pipeline.predicts_silver else 0
+        rows = _add(_times(train, recipe.teacher.samples), tests)
         tokens = _times(rows, min(RATIONALE_TOKENS, recipe.teacher.sampling.max_tokens))
         timed = recipe.teacher.model == BUNDLED and recipe.teacher.engine.device != "gpu"
         return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if timed else None)
     if step.stage == "silver":
-        return Estimate(_add(_times(train, recipe.teacher.samples), test), None, None)
+        tests = test if pipeline.predicts_silver else 0
+        return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
     method = step.label.partition("/")[2]
     reads, thinks = method == "kard", method != "finetune"
     written = RATIONALE_TOKENS if thinks else ANSWER_TOKENS
@@ -63,7 +65,8 @@ def estimate(step: Step, pipeline: Pipeline) -> Estimate:
         tokens = _times(_times(rows, prompt + written), recipe.student.epochs)
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, 15.0) if known else None)
     if step.stage == "predict":
-        rows = _times(test, len(recipe.prediction.sources) if reads else 1)
+        sources = [s for s in recipe.prediction.sources if s != "silver" or pipeline.predicts_silver]
+        rows = _times(test, len(sources) if reads else 1)
         tokens = _times(rows, written)
         return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
     return Estimate(None, None, None)

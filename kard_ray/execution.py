@@ -54,6 +54,7 @@ def run_stages(
     if "report" in stages:
         from kard_ray.evaluation.report import print_report
 
+        pipeline.publish_report()  # also when it was finished before: another recipe's may have been published since
         print_report(pipeline.results(), pipeline.seconds())
         _say(f"results: {pipeline.run.root}/report/results.json")
 
@@ -67,11 +68,12 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
             name, justify="left" if name in ("stage", "what would be done") else "right", overflow="fold"
         )
     total, unknown = 0.0, False
-    for step in pipeline.steps(stages):
-        if any(line.startswith(("benchmark:", "knowledge.corpus:")) for line in missing):
-            table.add_row(step.label, "run: its data is not here yet", "", "", "")
-            unknown = True
-            continue
+    # Without its data an artifact has no key, so there are no steps to look at, only their names.
+    no_data = any(line.startswith(("benchmark:", "knowledge.corpus:")) for line in missing)
+    for label in pipeline.labels(stages) if no_data else ():
+        table.add_row(label, "run: its data is not here yet", "", "", "")
+        unknown = True
+    for step in () if no_data else pipeline.steps(stages):
         state = pipeline.state(step)
         if state == "finished":
             table.add_row(step.label, "skip: finished", "", "", "")

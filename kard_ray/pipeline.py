@@ -55,7 +55,10 @@ class Pipeline:
     # -- the run directory -------------------------------------------------------------------------------------------
 
     def claim(self) -> None:
-        """Write the recipe into the run directory; raises UserError when another recipe made it."""
+        """Write the recipe into the run directory.
+
+        Raises UserError when another recipe made the directory or nothing can be written there.
+        """
         path = f"{self.run.path}/{_RUN_FILE}"
         if self.run.fs.exists(path):
             other = _read_run_file(self.run)["name"]
@@ -64,9 +67,15 @@ class Pipeline:
                     f"run directory {self.run.root} was made by recipe {other!r}, not {self.recipe.name!r}; "
                     "choose another directory with --run-dir."
                 )
-        self.run.write_atomically(
-            path, json.dumps({"recipe": self.recipe.model_dump(mode="json")}, indent=2) + "\n"
-        )
+        try:
+            self.run.write_atomically(
+                path, json.dumps({"recipe": self.recipe.model_dump(mode="json")}, indent=2) + "\n"
+            )
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise UserError(
+                f"run directory {self.run.root} cannot be written ({error.strerror}); "
+                "choose another directory with --run-dir."
+            ) from error
 
     # -- what each artifact is made from -----------------------------------------------------------------------------
 
@@ -100,7 +109,7 @@ class Pipeline:
         config = r.teacher.content() | {
             "answer_form": r.answer_form,
             "questions": r.questions.content(),
-            "test_split": r.prediction.split if self._predicts_silver else None,
+            "test_split": r.prediction.split if self.predicts_silver else None,
         }
         return self._artifact(
             "rationales", VERSION, config, self._keys(self.benchmark_artifact, self.knowledge_artifact)
@@ -154,11 +163,21 @@ class Pipeline:
         return {artifact.spec.stage: artifact.spec.key for artifact in artifacts}
 
     @property
-    def _predicts_silver(self) -> bool:
-        reads = any(METHODS[method].uses_passages for method in self.recipe.student.methods)
-        return reads and "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
+    def predicts_silver(self) -> bool:
+        """Whether test questions get rationales too; another choice of methods must not change the teacher's key."""
+        return "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
 
     # -- the steps ---------------------------------------------------------------------------------------------------
+
+    def labels(self, stages: Sequence[str] = STAGES) -> list[str]:
+        """The names of the steps of ``stages``, in order; needs no data."""
+        methods = self.recipe.student.methods
+        return [
+            label
+            for stage in STAGES
+            if stage in stages
+            for label in ([f"{stage}/{m}" for m in methods] if stage in ("train", "predict") else [stage])
+        ]
 
     def steps(self, stages: Sequence[str] = STAGES) -> list[Step]:
         """The steps of ``stages``, in order."""
@@ -210,7 +229,7 @@ class Pipeline:
         from kard_ray.teacher.rationales import write_rationales
 
         self.knowledge_artifact.verify()
-        questions = self.selected("train") + (self._test_questions() if self._predicts_silver else [])
+        questions = self.selected("train") + (self._test_questions() if self.predicts_silver else [])
         return write_rationales(
             questions,
             load_benchmark(self.recipe.benchmark).examples,
@@ -269,7 +288,7 @@ class Pipeline:
             sources = [
                 s
                 for s in self.recipe.prediction.sources
-                if s != "silver" or (silver and self._predicts_silver)
+                if s != "silver" or (silver and self.predicts_silver)
             ]
             if "silver" in sources:
                 found = self._silver_by_question()
@@ -294,11 +313,12 @@ class Pipeline:
     def _make_report(self, artifact: Artifact) -> Manifest:
         from kard_ray.evaluation.report import write_report
 
-        manifest = write_report(self.results(), self.seconds(), artifact)
-        # The same files under a name that does not change, for people and scripts.
-        for name in manifest.files:
-            self.run.fs.copy(artifact.at(name), f"{self.run.path}/report/{name}")
-        return manifest
+        return write_report(self.results(), self.seconds(), artifact)
+
+    def publish_report(self) -> None:
+        """Copy the recipe's report to ``report/<file>``: names that do not change, for people and scripts."""
+        for name in self.report_artifact.verify().files:
+            self.run.fs.copy(self.report_artifact.at(name), f"{self.run.path}/report/{name}")
 
     def results(self) -> list[dict[str, Any]]:
         """The records of the report."""

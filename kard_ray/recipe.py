@@ -74,7 +74,14 @@ def parse_recipe(tree: dict[str, Any], *, where: str) -> Recipe:
     try:
         return Recipe.model_validate(tree)
     except ValidationError as error:
-        raise UserError("\n".join(f"{where}, {_sentence(detail)}" for detail in error.errors())) from None
+        details = error.errors()
+        # A list whose items are all wrong is empty to pydantic, which then complains about that too.
+        told = [d for d in details if d["type"] != "too_short" or not _has_parts(d["loc"], details)]
+        raise UserError("\n".join(f"{where}, {_sentence(detail)}" for detail in told)) from None
+
+
+def _has_parts(place: tuple[Any, ...], details: Sequence[Any]) -> bool:
+    return any(len(d["loc"]) > len(place) and d["loc"][: len(place)] == place for d in details)
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -37,7 +37,7 @@ _SHARES = {
 _COUNTRY_SHARES: dict[Split, float] = {"train": 0.6, "dev": 0.15, "test": 0.25}
 _RULES = 1  # raise it with every change that alters a question
 _EXAMPLES_PER_KIND = 4
-_MIN_EXAMPLE_WORDS, _MAX_EXAMPLE_WORDS = 15, 45
+_MIN_EXAMPLE_WORDS, _MAX_EXAMPLE_WORDS = 5, 45
 
 
 class FactbookConfig(Frozen):

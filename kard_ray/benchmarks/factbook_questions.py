@@ -121,7 +121,7 @@ class Writer:
             comparison(field, first, second),
         ]
         return self._draft(
-            kind, question, _YES_NO, 0 if yes else 1, mentions, figure_passages(field, pair), steps
+            kind, question, _YES_NO, 0 if yes else 1, mentions, figure_passages(field, (first, second)), steps
         )
 
     def _choice(self, kind: str, turn: int) -> Draft | None:
@@ -141,8 +141,7 @@ class Writer:
         fact = told(attribute, mention.country, value)
         steps = [
             *statements([mention]),
-            f"The passage says: {fact}",
-            f"Of the options, only {value} fits this.",
+            fact,
         ]
         passages = (mention.country.answers[attribute.key].passage_of(value),)
         return self._draft(kind, texts[gold], options, gold, [mention], passages, steps)

@@ -61,24 +61,18 @@ def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | N
     exact = [i for i, option in enumerate(options) if _normal(option) == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    inside = _standing_in(wanted, [_normal(option) for option in options])
-    return inside[0] if len(inside) == 1 else None
+    named = _named(wanted, [_normal(option) for option in options])
+    return named.pop() if len(named) == 1 else None
 
 
-def _standing_in(text: str, options: Sequence[str]) -> list[int]:
-    """Options that ``text`` names; the "Guinea" inside "Equatorial Guinea" and the "5" inside "-5.5" are not named."""
-    found = []
-    for i in sorted(range(len(options)), key=lambda i: -len(options[i])):
-        pattern = rf"(?<!\w)(?<!\d[.,]){re.escape(options[i])}(?!\w)(?![.,]\d)"
-        if options[i][:1].isdigit():
-            pattern = rf"(?<!\s-)(?<!^-){pattern}"
-        rest = re.sub(pattern, "\0", text)
-        if rest != text:
-            found.append(i)
-        # Another option with the same words is ambiguous, so only longer ones hide what they hold.
-        if not any(j != i and options[j] == options[i] for j in range(len(options))):
-            text = rest
-    return found
+def _named(text: str, options: Sequence[str]) -> set[int]:
+    """Options that ``text`` names: "Equatorial Guinea" does not name "Guinea", nor "-5.5" the number "5"."""
+    spans = []
+    for i, option in enumerate(options):
+        minus = r"(?<!\s-)(?<!^-)" if option[:1].isdigit() else ""
+        word = rf"{minus}(?<!\w)(?<!\d[.,]){re.escape(option)}(?!\w)(?![.,]\d)"
+        spans += [(i, *match.span()) for match in re.finditer(word, text)]
+    return {i for i, a, b in spans if not any(c <= a and b <= d and d - c > b - a for _, c, d in spans)}
 
 
 def _normal(text: str) -> str:

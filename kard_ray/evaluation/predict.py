@@ -53,7 +53,9 @@ class PredictionConfig(Frozen):
 
     split: Literal["dev", "test"] = "test"
     sources: tuple[Literal["bm25", "silver"], ...] = ("bm25", "silver")  # for methods that read passages
-    query: Literal["question", "question_and_options"] = "question_and_options"  # what is searched for (KARD: both)
+    query: Literal["question", "question_and_options"] = (
+        "question_and_options"  # what is searched for (KARD: both)
+    )
     sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
     engine: EngineConfig = EngineConfig()
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import lancedb
 import pyarrow as pa
 import ray
+from lancedb.index import FTS, BTree, IvfFlat
 from pydantic import Field
 from transformers import AutoConfig
 
@@ -62,9 +63,8 @@ def read_corpus(corpus: Any) -> tuple[pa.Table, pa.Table]:
                 yield {"passage_id": row.passage_id, "title": row.title, "text": row.text}
 
     tables = ray.data.from_items(corpus.shards()).flat_map(rows, num_cpus=0.5).to_arrow_refs()
-    everything = pa.concat_tables([table for table in ray.get(tables) if table.num_rows]).select(
-        PASSAGES.names
-    )
+    found = [table.select(PASSAGES.names).cast(PASSAGES) for table in ray.get(tables) if table.num_rows]
+    everything = pa.concat_tables([PASSAGES.empty_table(), *found])  # files without a row give no table
     everything = everything.sort_by([("passage_id", "ascending"), ("title", "ascending")])
     seen: Counter[str] = Counter()
     good, bad = [], []
@@ -86,7 +86,7 @@ def read_corpus(corpus: Any) -> tuple[pa.Table, pa.Table]:
         raise UserError(
             f"recipe field knowledge.corpus: no row of the corpus can be used ({len(bad)} are bad{first})."
         )
-    return everything.take(good).cast(PASSAGES), failures
+    return everything.take(good), failures
 
 
 def build_knowledge_base(config: KnowledgeConfig, artifact: Artifact) -> Manifest:
@@ -143,17 +143,11 @@ def write_table(rows: pa.Table, folder: str, config: KnowledgeConfig) -> int:
             f"knowledge base {folder}: {len(found)} of {rows.num_rows} passages were written; "
             "run the same command again."
         )
-    table.create_fts_index(
-        "content", stem=config.stem, remove_stop_words=config.remove_stop_words, replace=True
-    )
-    table.create_scalar_index("passage_id")
+    table.create_index("content", config=FTS(stem=config.stem, remove_stop_words=config.remove_stop_words))
+    table.create_index("passage_id", config=BTree())
     if rows.num_rows >= 256:  # LanceDB trains no index on fewer rows; the search is exact then
-        table.create_index(
-            metric="cosine",
-            index_type="IVF_FLAT",
-            num_partitions=max(1, rows.num_rows // config.vector_partition_rows),
-            vector_column_name="vector",
-        )
+        partitions = max(1, rows.num_rows // config.vector_partition_rows)
+        table.create_index("vector", config=IvfFlat(distance_type="cosine", num_partitions=partitions))
     table.optimize()
     for index in table.list_indices():
         stats = table.index_stats(index.name)

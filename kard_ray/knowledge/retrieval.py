@@ -14,7 +14,7 @@ from lancedb.query import MatchQuery
 from kard_ray.knowledge.build import TABLE
 from kard_ray.knowledge.passage import RETRIEVED
 
-_MARGIN = 8  # extra hits fetched so that ties at the cut are broken by id, not by storage order
+_MARGIN = 8  # extra hits fetched at first so that ties at the cut are broken by id, not by storage order
 
 
 class KnowledgeBase:
@@ -30,12 +30,18 @@ class KnowledgeBase:
         """The k best passages for ``query`` by BM25 over title and text, best first; ties by passage id."""
         if not any(character.isalnum() for character in query):
             return []
-        hits = (
-            self.table.search(MatchQuery(query, "content"), query_type="fts")  # type: ignore[call-arg]
-            .limit(k + _MARGIN)
-            .select(["passage_id", "title", "text", "_score"])
-            .to_list()
-        )
+        limit = k + _MARGIN
+        while True:
+            hits = (
+                self.table.search(MatchQuery(query, "content"), query_type="fts")  # type: ignore[call-arg]
+                .limit(limit)
+                .select(["passage_id", "title", "text", "_score"])
+                .to_list()
+            )
+            scores = sorted((hit["_score"] for hit in hits), reverse=True)
+            if k < 1 or len(hits) < limit or scores[-1] < scores[k - 1]:
+                break
+            limit *= 2  # the tie at the cut goes on: who is first by id is not known yet
         return sorted(hits, key=lambda hit: (-hit["_score"], hit["passage_id"]))[:k]
 
     def retrieve(self, query_ids: list[str], queries: list[str], k: int) -> pa.Table:

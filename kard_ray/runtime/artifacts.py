@@ -28,6 +28,7 @@ from kard_ray.runtime.errors import UserError
 
 MANIFEST = "manifest.json"
 PARTS = "_parts"
+_TEMPORARY = ".tmp"  # a file that is being written; a killed run leaves it behind
 
 
 class Manifest(Frozen):
@@ -162,7 +163,7 @@ class Artifact:
         files = {
             posixpath.relpath(path, self.path): int(info["size"])
             for path, info in sorted(found.items())
-            if not path.endswith("/" + MANIFEST)
+            if posixpath.relpath(path, self.path) not in (MANIFEST, MANIFEST + _TEMPORARY)
         }
         manifest = Manifest(
             stage=self.spec.stage,
@@ -202,7 +203,7 @@ class RunDirectory:
     def write_atomically(self, path: str, text: str) -> None:
         """Write to a temporary name, then rename: a reader sees the whole file or none."""
         self.fs.makedirs(posixpath.dirname(path), exist_ok=True)
-        temporary = path + ".tmp"
+        temporary = path + _TEMPORARY
         with self.fs.open(temporary, "wb") as sink:
             sink.write(text.encode())
         self.fs.mv(temporary, path)

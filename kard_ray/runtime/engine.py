@@ -14,9 +14,11 @@ from typing import Any, Literal
 import pyarrow as pa
 import ray
 from pydantic import Field
+from transformers import AutoConfig
 
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.seq2seq import seq2seq_transform
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -52,7 +54,6 @@ class EngineConfig(Frozen):
     max_sequences: int = Field(64, ge=1)  # sequences decoded together
     batch_rows: int = Field(32, ge=1)  # rows handed to an engine at a time; small batches resume finer
     kv_cache_gib: int = Field(2, ge=1)  # CPU only: memory of the key-value cache
-    lora_rank: int = Field(0, ge=0)  # largest adapter rank to serve; 0: no adapters
 
 
 class SamplingConfig(Frozen):
@@ -93,8 +94,6 @@ def engine_kwargs(config: EngineConfig, device: Literal["cpu", "gpu"], *, seed: 
         "seed": seed,
         "trust_remote_code": False,
     }
-    if config.lora_rank:
-        kwargs |= {"enable_lora": True, "max_lora_rank": config.lora_rank, "max_loras": 4}
     if device == "cpu":
         kwargs |= {
             "enforce_eager": True,  # compiling costs more than it saves on runs of minutes
@@ -120,12 +119,21 @@ def _environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[st
 def generation(
     *, model_path: str, config: EngineConfig, sampling: SamplingConfig, seed: int
 ) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
-    """A transform for Ray Data: rows with ``prompt_ids`` (and ``adapter``) gain the columns GENERATED.
+    """A transform for Ray Data: rows with ``prompt_ids`` gain the columns GENERATED and lose ``prompt_ids``.
 
-    ``adapter`` is a LoRA folder, or empty for the base model (only looked at when ``lora_rank`` > 0).
-    A prompt that the engine refuses ends as a row with ``error``, not as a failed job.
-    Raises UserError when vLLM is missing.
+    Encoder-decoder models (T5) run in transformers, all others in vLLM, which does not know them. A prompt that
+    the engine refuses ends as a row with ``error``, not as a failed job. Raises UserError when vLLM is missing.
     """
+    if AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder:
+        return seq2seq_transform(
+            model_path=model_path,
+            dtype=config.dtype,
+            sampling=sampling.model_dump(mode="json"),
+            seed=seed,
+            replicas=config.replicas,
+            batch_rows=config.batch_rows,
+            gpus=int(resolve_device(config.device) == "gpu"),
+        )
     require_vllm()
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -155,12 +163,7 @@ def generation(
     }
 
     def request(row: dict[str, Any]) -> dict[str, Any]:
-        asked = dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)
-        if config.lora_rank and row["adapter"]:
-            asked["model"] = row["adapter"]
-        elif config.lora_rank:
-            asked["model"] = model_path
-        return asked
+        return dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)
 
     processor = build_processor(
         processor_config,

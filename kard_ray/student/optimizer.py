@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 
 class MasterAdamW:
@@ -46,18 +45,15 @@ class MasterAdamW:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs: AdamW's state and the master copies."""
-        masters: list[Tensor | None] = [
-            None if m is p else m.detach() for p, m in zip(self.parameters, self.masters, strict=True)
-        ]
-        return {"adamw": self.adamw.state_dict(), "masters": masters}
+        """What a resume needs: AdamW's state and the trained weights, in float32 (frozen ones are not there)."""
+        return {"adamw": self.adamw.state_dict(), "masters": [master.detach() for master in self.masters]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`; parameters are set from the master copies."""
+        """Inverse of :meth:`state_dict`; the trainable parameters are set too."""
         with torch.no_grad():
             for parameter, master, saved in zip(self.parameters, self.masters, state["masters"], strict=True):
-                if saved is not None:
-                    master.copy_(saved)
+                master.copy_(saved)
+                if master is not parameter:
                     parameter.copy_(saved)
         self.adamw.load_state_dict(state["adamw"])
 

@@ -36,9 +36,7 @@ class Renderer:
         """The text before what the student writes, without the chat template."""
         parts = [self.config.instruction] if self.config.instruction else []
         if passages:
-            limit = self.config.max_passage_words
-            cut = [(title, " ".join(text.split()[:limit])) for title, text in passages]
-            parts.append(passages_block("Knowledge", cut))
+            parts.append(passages_block("Knowledge", self._short(passages)))
         parts.append(question_block(question, options, self.form))
         return "\n".join(parts)
 
@@ -46,7 +44,7 @@ class Renderer:
         self, question: str, options: Sequence[str], passages: Sequence[tuple[str, str]]
     ) -> list[int]:
         """Prompt token ids, at most ``max_prompt_tokens`` unless the question alone is longer."""
-        shown = list(passages)
+        shown = self._short(passages)
         ids = self._encode(self.prompt_text(question, options, shown))
         while shown and len(ids) > self.config.max_prompt_tokens:
             surplus = len(ids) - self.config.max_prompt_tokens
@@ -62,7 +60,12 @@ class Renderer:
         """Target token ids with exactly one EOS at the end."""
         lead = "" if self.config.template == "chat" else " "
         ids = list(self.tokenizer(lead + target.strip(), add_special_tokens=False).input_ids)
-        return [*ids, self.tokenizer.eos_token_id]
+        eos = self.tokenizer.eos_token_id
+        return [*(token for token in ids if token != eos), eos]
+
+    def _short(self, passages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        limit = self.config.max_passage_words
+        return [(title, " ".join(text.split()[:limit])) for title, text in passages]
 
     def _encode(self, text: str) -> list[int]:
         """Ids with at most one BOS: the chat template writes its own, the plain form takes the tokenizer's."""

@@ -25,7 +25,7 @@ from kard_ray.student.config import StudentConfig
 from kard_ray.student.examples import build_examples, evidence_by_question, tokenize
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import Renderer
-from kard_ray.student.training import MODEL_FOLDER, train_student
+from kard_ray.student.training import ADAPTER_FOLDER, MODEL_FOLDER, train_student
 
 VERSION = 1
 
@@ -105,7 +105,8 @@ def train(
     result = trainer.fit()
     if result.checkpoint is None:
         raise UserError(f"training {method} ended without a checkpoint; run the same command again.")
-    _keep_model(result.checkpoint, artifact)
+    for folder in (MODEL_FOLDER, ADAPTER_FOLDER):
+        _keep(result.checkpoint, folder, artifact)
     prompts = pc.sum(pc.list_value_length(table["prompt_ids"])).as_py()
     targets = pc.sum(pc.list_value_length(table["target_ids"])).as_py()
     return artifact.seal(
@@ -113,6 +114,8 @@ def train(
         counts={
             "questions": len(set(table["question_id"].to_pylist())),
             "steps": steps,
+            # Steps that an earlier attempt had done; None when the workers' last reports are not known.
+            "resumed_at_step": result.metrics.get("resumed_at_step") if result.metrics else None,
             "prompt_tokens": prompts,
             "target_tokens": targets,
             "final_loss": result.metrics["loss"] if result.metrics else None,
@@ -127,13 +130,14 @@ def _storage(artifact: Artifact) -> str:
     return path if artifact.run.is_local else artifact.url(PARTS)
 
 
-def _keep_model(checkpoint: ray.train.Checkpoint, artifact: Artifact) -> None:
-    """Copy the student's files from the last checkpoint into the artifact."""
+def _keep(checkpoint: ray.train.Checkpoint, name: str, artifact: Artifact) -> None:
+    """Copy the files of folder ``name``, if there is one, from the last checkpoint into the artifact."""
     source = fsspec.implementations.arrow.ArrowFSWrapper(checkpoint.filesystem)
-    folder = posixpath.join(checkpoint.path, MODEL_FOLDER)
-    artifact.run.fs.makedirs(artifact.at(MODEL_FOLDER), exist_ok=True)
+    folder = posixpath.join(checkpoint.path, name)
+    if not source.exists(folder):
+        return
     for path in source.find(folder):
-        target = artifact.at(MODEL_FOLDER, posixpath.relpath(path, folder))
+        target = artifact.at(name, posixpath.relpath(path, folder))
         artifact.run.fs.makedirs(posixpath.dirname(target), exist_ok=True)
         with source.open(path, "rb") as reader, artifact.run.fs.open(target, "wb") as writer:
             while block := reader.read(1 << 24):

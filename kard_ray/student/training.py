@@ -25,6 +25,7 @@ from kard_ray.student.loss import target_loss
 from kard_ray.student.optimizer import MasterAdamW, learning_rate
 
 MODEL_FOLDER = "model"
+ADAPTER_FOLDER = "adapter"  # beside the merged model, when the student was trained with LoRA
 _STATE = "training_state.pt"
 
 
@@ -111,6 +112,7 @@ def train_student(loop: dict[str, Any]) -> None:
         metrics = {
             "step": step + 1,
             "steps": len(plan),
+            "resumed_at_step": first_step,
             "loss": float(loss_sum) / labels,
             "learning_rate": rate,
             "gradient_norm": norm,
@@ -159,7 +161,12 @@ def _report(
     with tempfile.TemporaryDirectory() as folder:
         if final:
             target = os.path.join(folder, MODEL_FOLDER)
-            model.save_pretrained(target, safe_serialization=True)
+            if hasattr(model, "merge_and_unload"):
+                model.save_pretrained(os.path.join(folder, ADAPTER_FOLDER))
+                model = (
+                    model.merge_and_unload()
+                )  # a plain model: prediction and serving need not know about LoRA
+            model.save_pretrained(target)
             tokenizer.save_pretrained(target)
         state = {"step": metrics["step"], "optimizer": {} if final else optimizer.state_dict()}
         torch.save(state, os.path.join(folder, _STATE))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from kard_ray.benchmarks.question import WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm, answer_text, conclusion, passages_block, question_block
+
+# A small instruct model imitates worked examples better when it continues a text than in a chat: 37 % against 28 % of
+# SmolLM2-135M's samples were kept on the factbook (192 samples, T = 0.7, focused facts).
+TeacherTemplate = Literal["chat", "plain"]
 
 INSTRUCTION = (
     "Explain step by step why the given answer is right, in one to four short sentences. "
@@ -19,7 +23,7 @@ def teacher_messages(
     question: str,
     options: Sequence[str],
     answer: int,
-    passages: Sequence[tuple[str, str]],
+    facts: Sequence[str],
     examples: Sequence[WorkedExample],
     form: AnswerForm,
 ) -> list[dict[str, str]]:
@@ -30,7 +34,7 @@ def teacher_messages(
     """
     messages = [{"role": "system", "content": INSTRUCTION}]
     for example in examples:
-        shown = [("", text) for text in example.passages] if passages else []
+        shown = example.passages if facts else ()
         messages += [
             {
                 "role": "user",
@@ -41,30 +45,36 @@ def teacher_messages(
                 "content": f"{example.rationale} {conclusion(example.options, example.answer, form)}",
             },
         ]
-    messages.append({"role": "user", "content": _turn(question, options, answer, passages, form)})
+    messages.append({"role": "user", "content": _turn(question, options, answer, facts, form)})
     return messages
 
 
-def _turn(
-    question: str, options: Sequence[str], answer: int, passages: Sequence[tuple[str, str]], form: AnswerForm
-) -> str:
-    parts = [passages_block("Facts", passages)] if passages else []
+def _turn(question: str, options: Sequence[str], answer: int, facts: Sequence[str], form: AnswerForm) -> str:
+    parts = [passages_block("Facts", [("", fact) for fact in facts])] if facts else []
     parts += [question_block(question, options, form), f"Answer: {answer_text(options, answer, form)}"]
     return "\n".join(parts)
 
 
 def plain_prompt(messages: Sequence[dict[str, str]]) -> str:
-    """The same conversation for a model without a chat template: turns by blank lines, then ``Explanation:``."""
-    lines = []
+    """The same conversation as one text to be continued: examples by blank lines, each with its ``Explanation:``."""
+    text = ""
     for message in messages:
-        lead = "Explanation: " if message["role"] == "assistant" else ""
-        lines.append(lead + message["content"])
-    return "\n\n".join(lines) + "\n\nExplanation:"
+        if message["role"] == "assistant":
+            text += f"\nExplanation: {message['content']}"
+        else:
+            text += ("\n\n" if text else "") + message["content"]
+    return text + "\nExplanation:"
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Token ids of the conversation, ready for the teacher to go on writing; at most one BOS."""
-    if tokenizer.chat_template:
+PLAIN_STOP = ("\n\n", "\nFacts:", "\nQuestion:")  # a plain prompt is continued with the next example
+
+
+def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]], template: TeacherTemplate) -> list[int]:
+    """Token ids of the conversation, ready for the teacher to go on writing; at most one BOS.
+
+    ``template`` "chat" falls back to the plain form for a tokenizer without a chat template.
+    """
+    if template == "chat" and tokenizer.chat_template:
         text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
         return list(tokenizer(text, add_special_tokens=False).input_ids)  # the template wrote its own BOS
     return list(tokenizer(plain_prompt(messages)).input_ids)

@@ -27,7 +27,8 @@ from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.parts import map_resumable
 from kard_ray.teacher.filters.base import Written
 from kard_ray.teacher.filters.registry import FilterName, filters_named
-from kard_ray.teacher.prompt import prompt_ids, teacher_messages
+from kard_ray.teacher.focus import focus
+from kard_ray.teacher.prompt import PLAIN_STOP, TeacherTemplate, prompt_ids, teacher_messages
 
 VERSION = 1
 
@@ -69,6 +70,8 @@ class TeacherConfig(Frozen):
         1, ge=0, le=64
     )  # per test question, for the silver upper bound; 0: no silver prediction
     grounding: Literal["none", "gold"] = "none"  # show the gold passages to the teacher (a weak one needs it)
+    focus_sentences: int = Field(0, ge=0)  # of each shown passage, those that bear on the question; 0: all
+    template: TeacherTemplate = "chat"
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, max_tokens=128)
     filters: tuple[FilterName, ...] = ("concludes",)
     engine: EngineConfig = EngineConfig()
@@ -85,7 +88,8 @@ def requests(
     """One row per (question, sample) to generate; ``texts`` are the gold passages by id."""
     rows: list[dict[str, Any]] = []
     for q in questions:
-        shown = [texts[p] for p in q.gold_passages if p in texts] if config.grounding == "gold" else []
+        gold = [texts[p]["text"] for p in q.gold_passages if p in texts] if config.grounding == "gold" else []
+        shown = _focused(gold, q.question, q.answer_text, config.focus_sentences)
         rows += (
             {
                 "rationale_id": f"{q.question_id}#{sample}",
@@ -96,8 +100,7 @@ def requests(
                 "question": q.question,
                 "options": list(q.options),
                 "answer": q.answer,
-                "titles": [p["title"] for p in shown],
-                "texts": [p["text"] for p in shown],
+                "facts": shown,
             }
             for sample in range(config.test_samples if q.split == test_split else config.samples)
         )
@@ -106,13 +109,25 @@ def requests(
     return pa.Table.from_pylist(rows)
 
 
+def _focused(passages: Sequence[str], question: str, answer: str, limit: int) -> list[str]:
+    if not limit:
+        return list(passages)
+    return [focus(text, question=question, answer=answer, limit=limit) for text in passages]
+
+
 class TeacherRenderer:
     """Adds ``prompt_ids`` to a batch of requests; an actor's callable."""
 
-    def __init__(self, model_path: str, examples: dict[str, list[dict[str, Any]]], form: AnswerForm) -> None:
+    def __init__(
+        self,
+        model_path: str,
+        examples: dict[str, list[dict[str, Any]]],
+        form: AnswerForm,
+        template: TeacherTemplate,
+    ) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
         self.examples = {kind: [WorkedExample(**row) for row in rows] for kind, rows in examples.items()}
-        self.form = form
+        self.form, self.template = form, template
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Columns of ``requests`` in; the id columns and ``prompt_ids`` out."""
@@ -122,11 +137,11 @@ class TeacherRenderer:
                 question=row["question"],
                 options=row["options"],
                 answer=row["answer"],
-                passages=list(zip(row["titles"], row["texts"], strict=True)),
+                facts=row["facts"],
                 examples=self.examples[row["kind"]],
                 form=self.form,
             )
-            ids.append(prompt_ids(self.tokenizer, messages))
+            ids.append(prompt_ids(self.tokenizer, messages, self.template))
         keep = ["rationale_id", "question_id", "split", "sample"]
         return batch.select(keep).append_column("prompt_ids", pa.array(ids, pa.list_(pa.int32())))
 
@@ -153,15 +168,18 @@ def write_rationales(
             "base, and there are none; use 'none'."
         )
     rows = requests(questions, config, texts, test_split=test_split)
-    shots = {kind: [asdict(e) for e in examples(kind)] for kind in sorted({q.kind for q in questions})}
-    generate = generation(
-        model_path=model.path, config=config.engine, sampling=config.sampling, seed=config.seed
-    )
+    shots = {
+        kind: [_shown_example(e, config.focus_sentences) for e in examples(kind)]
+        for kind in sorted({q.kind for q in questions})
+    }
+    stop = PLAIN_STOP if config.template == "plain" else ()
+    sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
+    generate = generation(model_path=model.path, config=config.engine, sampling=sampling, seed=config.seed)
 
     def transform(todo: ray.data.Dataset) -> ray.data.Dataset:
         prompts = todo.map_batches(
             TeacherRenderer,
-            fn_constructor_args=(model.path, shots, form),
+            fn_constructor_args=(model.path, shots, form, config.template),
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=0.1,
@@ -185,6 +203,12 @@ def write_rationales(
         models={model.ref: model.revision},
         seed=config.seed,
     )
+
+
+def _shown_example(example: WorkedExample, limit: int) -> dict[str, Any]:
+    """A worked example whose passages are cut like those of the questions."""
+    answer = example.options[example.answer]
+    return asdict(example) | {"passages": _focused(example.passages, example.question, answer, limit)}
 
 
 def verify(

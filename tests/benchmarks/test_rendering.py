@@ -92,7 +92,7 @@ def test_a_text_answer_is_read_from_what_models_write(
         ("So the answer is A boat on the sea.", ("Red", "A boat"), 1),
         ("So the answer is a boat.", ("Red", "A boat"), 1),
         ("So the answer is (A) Porto.", ("Lisbon", "Porto"), 0),
-        ("So the answer is I think Porto.", (*CAPITALS, "D", "E", "F", "G", "H", "I"), 1),
+        ("So the answer is I think Porto.", (*CAPITALS, *GUINEAS, "Niger", "Nigeria"), 1),
     ],
 )
 def test_a_letter_answer_is_read_by_letter_and_else_by_text(
@@ -125,7 +125,9 @@ def test_any_text_gives_an_option_or_none(text: str, options: list[str], form: A
 
 
 @given(OPTIONS, st.data())
-def test_two_options_with_the_same_wording_are_never_told_apart(options: list[str], data: st.DataObject) -> None:
+def test_two_options_with_the_same_wording_are_never_told_apart(
+    options: list[str], data: st.DataObject
+) -> None:
     answer = data.draw(st.integers(0, len(options) - 1))
     doubled = [*options, options[answer].strip() + " "]
     assume(_normal(doubled[-1]) == _normal(options[answer]))
@@ -134,11 +136,16 @@ def test_two_options_with_the_same_wording_are_never_told_apart(options: list[st
 
 def test_the_question_block_lists_every_option_in_both_forms() -> None:
     assert question_block("Which?", CAPITALS, "text") == "Question: Which?\nOptions: Lisbon; Porto; Madrid"
-    assert question_block("Which?", CAPITALS, "letter") == "Question: Which?\nOptions: (A) Lisbon (B) Porto (C) Madrid"
+    assert (
+        question_block("Which?", CAPITALS, "letter")
+        == "Question: Which?\nOptions: (A) Lisbon (B) Porto (C) Madrid"
+    )
 
 
 def test_passages_stand_one_a_line_with_their_title() -> None:
-    assert passages_block("Facts", [("Chile", "Long."), ("", "No title.")]) == "Facts:\nChile: Long.\nNo title."
+    assert (
+        passages_block("Facts", [("Chile", "Long."), ("", "No title.")]) == "Facts:\nChile: Long.\nNo title."
+    )
 
 
 def test_every_letter_names_another_option() -> None:

@@ -62,9 +62,14 @@ def parse_line(line: bytes, *, where: str) -> Passage | BadRow:
         value = row.get(name)
         if value is None and not needed:
             continue
-        if not isinstance(value, str | int if name == "id" else str) or not str(value).strip():
+        number = name == "id" and isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, str) or number) or not str(value).strip():
             return BadRow(
                 where=where, reason=f"field {name}: expected text that is not empty, got {value!r:.60}"
+            )
+        if not _encodable(str(value)):
+            return BadRow(
+                where=where, reason=f"field {name}: half of a surrogate pair, expected Unicode text"
             )
     if len(row["text"]) > MAX_CHARACTERS:
         return BadRow(
@@ -72,3 +77,11 @@ def parse_line(line: bytes, *, where: str) -> Passage | BadRow:
             reason=f"field text: {len(row['text'])} characters, at most {MAX_CHARACTERS} are allowed",
         )
     return Passage(passage_id=str(row["id"]), title=row.get("title") or "", text=row["text"])
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

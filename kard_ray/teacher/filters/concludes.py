@@ -27,4 +27,6 @@ class Concludes:
         if not text.lower().rstrip(". ").endswith(closing.lower().rstrip(". ")):
             return "does not end in the closing sentence"
         body = text[: len(text.rstrip(". ")) - len(closing.rstrip(". "))]
+        if "so the answer is" in body.lower():
+            return "concludes more than once"
         return "no reasoning before the answer" if len(body.split()) < self.min_words else None

@@ -7,14 +7,17 @@ from typing import Literal
 
 from kard_ray.teacher.filters.base import Filter
 from kard_ray.teacher.filters.concludes import Concludes
+from kard_ray.teacher.filters.grounded import Grounded
 from kard_ray.teacher.filters.supported import Supported
 from kard_ray.teacher.filters.true_comparisons import TrueComparisons
 
-FilterName = Literal["concludes", "supported", "true_comparisons"]
+FilterName = Literal["concludes", "supported", "grounded", "cites_all", "true_comparisons"]
 
 _FILTERS: dict[FilterName, Filter] = {
     "concludes": Concludes(),
     "supported": Supported(),
+    "grounded": Grounded(),
+    "cites_all": Grounded(name="cites_all", cites_all=True),
     "true_comparisons": TrueComparisons(),
 }
 

@@ -9,7 +9,7 @@ from kard_ray.teacher.filters.base import Written
 
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _NAME = re.compile(r"[^\W\d_][\w'’.-]*", re.UNICODE)
-_SENTENCE_START = re.compile(r"(?:^|[.!?:;]\s+|\n\s*|[\"“(]\s*)$")
+_SENTENCE_START = re.compile(r"(?:^|[.!?:;][\"'”’)\]]*\s+|\n\s*|[\"“(]\s*)$")
 # Words that open sentences without naming anything.
 _OPENERS = frozenset(
     """

@@ -15,11 +15,13 @@ from kard_ray.teacher.filters.base import Written
 
 _MORE = "larger|greater|higher|bigger|longer|more|older|above|taller"
 _LESS = "smaller|less|lower|shorter|fewer|younger|below"
-_NUMBER = r"-?\$?\d[\d,]*(?:\.\d+)?"
-# Up to four words (a unit) may stand between a number and the verb, and before the second number.
+_SCALE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_NUMBER = rf"-?\$?\d[\d,]*(?:\.\d+)?(?:\s+(?:{'|'.join(_SCALE)})\b)?"
+# Up to four words (a unit) may stand between a number and the verb, up to six before the second number, and either
+# number may stand in parentheses.
 _STATEMENT = re.compile(
-    rf"(?P<a>{_NUMBER})(?P<unit>%?(?:\s+[^\s\d.,;]+){{0,4}}?)\s+(?:is|are|was|were)\s+(?P<not>not\s+)?(?:much\s+)?"
-    rf"(?P<word>{_MORE}|{_LESS})\s+than\s+(?:[^\s\d.;]+\s+){{0,6}}?(?P<b>{_NUMBER})",
+    rf"(?P<a>{_NUMBER})(?P<unit>[%)]*(?:\s+[^\s\d.,;]+){{0,4}}?)\s+(?:is|are|was|were)\s+(?P<not>not\s+)?(?:much\s+)?"
+    rf"(?P<word>{_MORE}|{_LESS})\s+than\s+(?:[^\s\d.;]+\s+){{0,6}}?\(?(?P<b>{_NUMBER})",
     re.IGNORECASE,
 )
 _MORE_WORDS = frozenset(_MORE.split("|"))
@@ -44,4 +46,5 @@ class TrueComparisons:
 
 
 def _value(number: str) -> Decimal:
-    return Decimal(number.replace(",", "").replace("$", ""))
+    digits, *scale = number.replace(",", "").replace("$", "").split()
+    return Decimal(digits) * (_SCALE[scale[0].lower()] if scale else 1)

@@ -1,0 +1,201 @@
+"""SIGKILL in the middle of a stage: the same command goes on, and no row is lost, doubled or made twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import lancedb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kard_ray.runtime.session import processes_of
+from tests.e2e.conftest import Finished
+from tests.e2e.world import (
+    TEST,
+    TRAIN,
+    World,
+    copy_run,
+    kill_when,
+    manifests,
+    only,
+    running,
+    sessions_in,
+    succeed,
+    wait_until,
+    write_jsonl,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+def parts(run: Path, stage: str) -> list[Path]:
+    return sorted(run.glob(f"{stage}/*/_parts/*.parquet"))
+
+
+def mark_finished_rows(found: list[Path], id_column: str, text_column: str) -> dict[str, str]:
+    """Write a mark into every row of the part files and return it by row id: a row made anew would not have it."""
+    marks = {}
+    for path in found:
+        table = pq.read_table(path)
+        marked = [f"kept from before: {row_id}" for row_id in table[id_column].to_pylist()]
+        marks |= dict(zip(table[id_column].to_pylist(), marked, strict=True))
+        at = table.schema.get_field_index(text_column)
+        pq.write_table(table.set_column(at, text_column, pa.array(marked)), path)
+    return marks
+
+
+@pytest.mark.engine
+def test_the_teacher_never_writes_a_finished_rationale_again(
+    finished: Finished, world: World, tmp_path: Path
+) -> None:
+    run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge")
+    samples = 4
+    expected = {f"q{at}#{sample}" for at in range(TRAIN) for sample in range(samples)}
+    expected |= {f"q{at}#0" for at in range(TRAIN, TRAIN + TEST)}
+    command = ("rationales", world.recipe, "--run-dir", run, "--set", f"teacher.samples={samples}")
+    command += ("--set", "teacher.sampling.max_tokens=150")
+    slow = ("--set", "teacher.engine.max_sequences=2", "--set", "teacher.engine.batch_rows=2")
+    kill_when(lambda: parts(run, "rationales"), *command, *slow, log=tmp_path / "log")
+    assert manifests(run, "rationales") == []
+
+    marks = mark_finished_rows(parts(run, "rationales"), "rationale_id", "generated_text")
+    assert 0 < len(marks) < len(expected)
+    done = succeed(*command)
+    assert f"rationales: {len(marks)} of {len(expected)} rows were finished before and are kept" in (
+        done.out + done.err
+    )
+    assert "rationales: starts (unfinished: finished rows or checkpoints are kept)" in done.err
+
+    manifest = only(run, "rationales")
+    table = pq.read_table(manifest["folder"] / "rationales.parquet")
+    rationales = dict(zip(table["rationale_id"].to_pylist(), table["rationale"].to_pylist(), strict=True))
+    assert table.num_rows == len(rationales)
+    assert rationales.keys() == expected
+    assert {i: text for i, text in rationales.items() if text.startswith("kept from before")} == marks
+    assert not parts(run, "rationales")
+
+
+def test_embedded_passages_are_kept_when_the_driver_is_killed(world: World, tmp_path: Path) -> None:
+    ids = [f"p{at:05}" for at in range(6000)]
+    corpus = write_jsonl(
+        tmp_path / "corpus.jsonl",
+        ({"id": i, "title": i, "text": f"Number {i} lies on the Esk."} for i in ids),
+    )
+    run = tmp_path / "run"
+    command = ("knowledge", world.recipe, "--run-dir", run, "--set", f"knowledge.corpus.path={corpus}")
+    slow = ("--set", "knowledge.embedder_batch=1")
+    kill_when(lambda: parts(run, "knowledge"), *command, *slow, log=tmp_path / "log")
+
+    marks = mark_finished_rows(parts(run, "knowledge"), "passage_id", "content")
+    assert 0 < len(marks) < len(ids)
+    done = succeed(*command)
+    assert f"knowledge: {len(marks)} of {len(ids)} rows were finished before and are kept" in (
+        done.out + done.err
+    )
+    manifest = only(run, "knowledge")
+    assert manifest["rows"] == {"passages": len(ids), "failures": 0}
+    table = lancedb.connect(str(manifest["folder"])).open_table("passages")
+    rows = table.search().limit(len(ids) + 1).to_arrow()
+    assert sorted(rows["passage_id"].to_pylist()) == ids
+    kept = rows.filter(pc.starts_with(rows["content"], "kept from before"))
+    assert dict(zip(kept["passage_id"].to_pylist(), kept["content"].to_pylist(), strict=True)) == marks
+    for index in table.list_indices():
+        stats = table.index_stats(index.name)
+        assert stats is not None
+        assert stats.num_unindexed_rows == 0
+
+
+# 60 steps: long enough to be killed in the middle. A checkpoint at each step changes nothing in the outcome.
+TRAINING = ("--set", "student.methods=[kard]", "--set", "student.epochs=10")
+EACH_STEP = ("--set", "student.checkpoint_seconds=0")
+STEPS = 60
+
+
+def train_command(world: World, run: Path) -> tuple[str | Path, ...]:
+    return ("train", world.recipe, "--run-dir", run, *TRAINING)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(only(run, "train/kard")["folder"] / "model" / "model.safetensors")
+
+
+def assert_same_weights(run: Path, other: Path) -> None:
+    mine, theirs = weights(run), weights(other)
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        assert mine[name].dtype == torch.float32
+        torch.testing.assert_close(mine[name], theirs[name], atol=1e-4, rtol=0, msg=name)
+
+
+def checkpoint_registered(run: Path) -> Callable[[], bool]:
+    """Whether Ray Train has written down a checkpoint that a later run finds."""
+
+    def look() -> bool:
+        return any(
+            "checkpoint_" in path.read_text()
+            for path in run.glob("train/kard/*/_parts/train/checkpoint_manager_snapshot.json")
+        )
+
+    return look
+
+
+@pytest.fixture(scope="module")
+def prepared(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Run directories with everything that training reads."""
+    folder = tmp_path_factory.mktemp("runs")
+    return lambda name: copy_run(
+        finished.folder, folder / name, "benchmark", "knowledge", "rationales", "silver"
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Callable[[str], Path], world: World) -> Path:
+    run = prepared("undisturbed")
+    succeed(*train_command(world, run))
+    return run
+
+
+def test_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
+    prepared: Callable[[str], Path], undisturbed: Path, world: World, tmp_path: Path
+) -> None:
+    run = prepared("killed")
+    command = train_command(world, run)
+    kill_when(checkpoint_registered(run), *command, *EACH_STEP, log=tmp_path / "log")
+    assert manifests(run, "train/kard") == []
+    succeed(*command)
+    counts = only(run, "train/kard")["counts"]
+    assert counts["steps"] == STEPS
+    assert 0 < counts["resumed_at_step"] < STEPS
+    assert only(undisturbed, "train/kard")["counts"]["resumed_at_step"] == 0
+    assert_same_weights(run, undisturbed)
+    assert not list(run.glob("train/kard/*/_parts"))
+
+
+def test_training_survives_the_death_of_its_worker(
+    prepared: Callable[[str], Path], undisturbed: Path, world: World, tmp_path: Path
+) -> None:
+    run, log = prepared("worker"), tmp_path / "log"
+    with running(*train_command(world, run), *EACH_STEP, log=log) as (process, ray_folder):
+        wait_until(checkpoint_registered(run), seconds=240, what="a checkpoint was registered")
+        (worker,) = training_workers(ray_folder)
+        os.kill(worker, signal.SIGKILL)
+        assert process.wait(timeout=300) == 0, log.read_text()[-6000:]
+    assert 0 < only(run, "train/kard")["counts"]["resumed_at_step"] < STEPS, log.read_text()[-6000:]
+    assert_same_weights(run, undisturbed)
+
+
+def training_workers(ray_folder: Path) -> list[int]:
+    """Ids of the processes of this very cluster that hold a Ray Train worker."""
+    return [
+        pid
+        for session in sessions_in(ray_folder)
+        for pid in processes_of(session)
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
+    ]

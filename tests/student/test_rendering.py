@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import processors
+from transformers import AutoTokenizer
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.rendering import AnswerForm, question_block
+from kard_ray.evaluation.predict import StudentRenderer, prediction_rows
+from kard_ray.student.examples import tokenize
+from kard_ray.student.methods.base import Example
+from kard_ray.student.rendering import Renderer, RenderingConfig
+
+PASSAGES = [
+    ("Chile", "The area of Chile is 756,102. " * 20),
+    ("Norway", "The area of Norway is 323,802. " * 20),
+]
+QUESTION, OPTIONS = "Is Chile larger than Norway?", ("yes", "no")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(llama_folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(llama_folder)
+
+
+@pytest.fixture
+def bos_tokenizer(llama_folder: Path) -> Any:
+    """A tokenizer that begins with BOS and ends with EOS whenever it is not told otherwise."""
+    tokenizer = AutoTokenizer.from_pretrained(llama_folder)
+    tokenizer.bos_token = bos = "<|endoftext|>"
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A <|im_end|>",
+        special_tokens=[(bos, tokenizer.bos_token_id), ("<|im_end|>", tokenizer.eos_token_id)],
+    )
+    return tokenizer
+
+
+def renderer(tokenizer: Any, form: AnswerForm = "text", **config: Any) -> Renderer:
+    return Renderer(tokenizer, RenderingConfig(**config), form)
+
+
+def decoded(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+
+def test_a_plain_prompt_is_passages_question_options_and_the_place_to_write(tokenizer: Any) -> None:
+    ids = renderer(tokenizer, instruction="Think.", max_passage_words=3).prompt_ids(
+        QUESTION, OPTIONS, PASSAGES
+    )
+    assert decoded(tokenizer, ids) == (
+        "Think.\nKnowledge:\nChile: The area of\nNorway: The area of\n"
+        "Question: Is Chile larger than Norway?\nOptions: yes; no\nExplanation:"
+    )
+
+
+def test_a_chat_prompt_is_the_same_text_in_the_models_template(tokenizer: Any) -> None:
+    chat = renderer(tokenizer, template="chat")
+    text = chat.prompt_text(QUESTION, OPTIONS, PASSAGES[:1])
+    ids = chat.prompt_ids(QUESTION, OPTIONS, PASSAGES[:1])
+    assert decoded(tokenizer, ids) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_without_passages_there_is_no_knowledge(tokenizer: Any) -> None:
+    assert "Knowledge" not in decoded(tokenizer, renderer(tokenizer).prompt_ids(QUESTION, OPTIONS, []))
+
+
+TEXT = st.text(st.characters(exclude_characters="<|"), max_size=60)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
+@given(
+    question=TEXT,
+    options=st.lists(TEXT, min_size=2, max_size=4),
+    passages=st.lists(st.tuples(TEXT, TEXT.map(lambda t: f"{t} " * 10)), max_size=4),
+    limit=st.integers(16, 300),
+    template=st.sampled_from(["plain", "chat"]),
+    form=st.sampled_from(["text", "letter"]),
+)
+def test_the_question_is_never_lost_and_the_limit_holds_where_it_can(
+    tokenizer: Any,
+    question: str,
+    options: list[str],
+    passages: list[tuple[str, str]],
+    limit: int,
+    template: str,
+    form: AnswerForm,
+) -> None:
+    mine = renderer(tokenizer, form, template=template, max_prompt_tokens=limit)
+    ids = mine.prompt_ids(question, options, passages)
+    alone = mine.prompt_ids(question, options, [])
+    assert question_block(question, options, form) in decoded(tokenizer, ids)
+    assert len(ids) <= max(limit, len(alone))
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_the_least_relevant_passage_is_cut_first(tokenizer: Any, template: str) -> None:
+    full = renderer(tokenizer, template=template, max_prompt_tokens=10_000)
+    whole = len(full.prompt_ids(QUESTION, OPTIONS, PASSAGES))
+    first = len(full.prompt_ids(QUESTION, OPTIONS, PASSAGES[:1]))
+    for limit in range(first + 20, whole, 37):
+        ids = renderer(tokenizer, template=template, max_prompt_tokens=limit).prompt_ids(
+            QUESTION, OPTIONS, PASSAGES
+        )
+        text = decoded(tokenizer, ids)
+        assert text.count("756,102") == 20
+        assert text.count("323,802") < 20
+        assert first <= len(ids) <= limit
+
+
+def test_words_that_are_never_shown_are_not_cut_one_by_one(tokenizer: Any) -> None:
+    passages = [("T", "word " * 4000)] * 3
+    limit = len(renderer(tokenizer, max_prompt_tokens=100_000).prompt_ids(QUESTION, OPTIONS, passages)) - 1
+    encoded = []
+
+    class Counting(Renderer):
+        def _encode(self, text: str) -> list[int]:
+            encoded.append(text)
+            return super()._encode(text)
+
+    config = RenderingConfig(max_prompt_tokens=limit)
+    assert len(Counting(tokenizer, config, "text").prompt_ids(QUESTION, OPTIONS, passages)) <= limit
+    assert len(encoded) <= 3  # not once for each of the words that are never shown
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_a_prompt_has_at_most_one_bos_and_stays_open(bos_tokenizer: Any, template: str) -> None:
+    bos, eos = bos_tokenizer.bos_token_id, bos_tokenizer.eos_token_id
+    bos_tokenizer.chat_template = "{{ bos_token }}" + bos_tokenizer.chat_template
+    ids = renderer(bos_tokenizer, template=template).prompt_ids(QUESTION, OPTIONS, PASSAGES)
+    assert ids.count(bos) == 1
+    assert ids[0] == bos
+    assert ids[-1] != eos
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "So the answer is yes.",
+        "  spaces \n",
+        "",
+        "ends itself<|im_end|>",
+        "<|im_end|>\n<|im_end|>",
+        "é 日本 😀",
+    ],
+)
+def test_a_target_ends_in_its_only_eos(
+    bos_tokenizer: Any, tokenizer: Any, template: str, target: str
+) -> None:
+    for one in (tokenizer, bos_tokenizer):
+        ids = renderer(one, template=template).target_ids(target)
+        assert ids.count(one.eos_token_id) == 1
+        assert ids[-1] == one.eos_token_id
+        assert "<|endoftext|>" not in decoded(one, ids)
+
+
+def test_prompt_and_target_together_read_as_one_text(tokenizer: Any) -> None:
+    mine = renderer(tokenizer)
+    ids = mine.prompt_ids(QUESTION, OPTIONS, []) + mine.target_ids(" It is. So the answer is yes.\n")
+    assert decoded(tokenizer, ids).endswith("\nExplanation: It is. So the answer is yes.<|im_end|>")
+
+
+def test_a_tokenizer_without_eos_is_refused(tokenizer: Any, llama_folder: Path) -> None:
+    other = AutoTokenizer.from_pretrained(llama_folder)
+    other.eos_token = None
+    with pytest.raises(ValueError, match="no EOS token"):
+        renderer(other)
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+@pytest.mark.parametrize("limit", [60, 200, 512])
+def test_training_and_prediction_give_the_model_the_same_ids(
+    llama_folder: Path, template: Any, limit: int
+) -> None:
+    question = Question(question_id="q", split="test", question=QUESTION, options=OPTIONS, answer=0)
+    config = RenderingConfig(template=template, max_prompt_tokens=limit)
+    trained = tokenize(
+        [Example(question=question, passages=PASSAGES, target="It is.")],
+        Renderer(AutoTokenizer.from_pretrained(llama_folder), config, "text"),
+    )
+    silver = {
+        "q": [{"passage_id": t, "title": t, "text": x, "score": 1.0} for t, x in [*PASSAGES, ("Peru", "x")]]
+    }
+    rows = prediction_rows([question], ["silver", "none"], silver, with_options=True)
+    predicted = StudentRenderer(str(llama_folder), config.model_dump(mode="json"), "text", 2)(rows)
+    assert predicted["prompt_ids"][0] == trained["prompt_ids"][0]
+    assert predicted["passage_ids"].to_pylist() == [["Chile", "Norway"], []]
+    assert predicted.schema.field("prompt_ids").type == pa.list_(pa.int32())
+    assert predicted["prompt_ids"][1].as_py() == Renderer(
+        AutoTokenizer.from_pretrained(llama_folder), config, "text"
+    ).prompt_ids(QUESTION, OPTIONS, [])

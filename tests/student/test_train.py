@@ -1,0 +1,171 @@
+"""Student training on Ray Train with tiny models: it learns, workers agree, and every kind of model is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
+from kard_ray.runtime.errors import UserError
+from kard_ray.student.batching import collate, collate_source_target
+from kard_ray.student.config import StudentConfig
+from kard_ray.student.loss import target_loss
+from kard_ray.student.train import train
+from kard_ray.teacher.rationales import RATIONALES
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(600)]
+
+ROWS = 9  # with batches of 8 the last step of an epoch has one row: the second of two workers has none
+
+
+def questions(count: int = ROWS) -> list[Question]:
+    return [
+        Question(
+            question_id=f"q{at}",
+            split="train",
+            question=f"What is {at}?",
+            options=("yes", "no"),
+            answer=at % 2,
+        )
+        for at in range(count)
+    ]
+
+
+def rationales(count: int = ROWS, *, kept: bool = True) -> pa.Table:
+    words = ["Norway", "Chile", "number", "larger", "kilometres"]
+    return pa.Table.from_pylist(
+        [
+            {
+                "rationale_id": f"q{at}#0",
+                "question_id": f"q{at}",
+                "split": "train",
+                "sample": 0,
+                "rationale": " ".join(words[: 1 + at % 5])
+                + f" {at}. So the answer is {('yes', 'no')[at % 2]}.",
+                "kept": kept,
+                "dropped_by": "" if kept else "concludes",
+                "dropped_because": "",
+                "prompt_tokens": 1,
+                "generated_tokens": 1,
+            }
+            for at in range(count)
+        ],
+        schema=RATIONALES,
+    )
+
+
+def student(folder: Path, model: Path, **settings: Any) -> tuple[Artifact, Manifest]:
+    config = StudentConfig(
+        model=str(model),
+        **{
+            "precision": "fp32", "epochs": 2, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 1e-3,
+            "max_failures": 0,
+        } | settings,
+    )  # fmt: skip
+    artifact = RunDirectory(str(folder)).artifact(ArtifactSpec(stage="train/std_cot", version=1, config={}))
+    return artifact, train("std_cot", questions(), rationales(), None, config, "text", artifact)
+
+
+def mean_loss(model: Any, artifact: Artifact, pad: int) -> float:
+    """Nats per target token over all training rows."""
+    table = pq.read_table(artifact.at("examples.parquet"))
+    rows = list(zip(table["prompt_ids"].to_pylist(), table["target_ids"].to_pylist(), strict=True))
+    batch = (collate_source_target if model.config.is_encoder_decoder else collate)(rows, pad=pad)
+    with torch.inference_mode():
+        return float(target_loss(model.float().eval(), batch)) / sum(len(target) for _, target in rows)
+
+
+@pytest.fixture(scope="module")
+def one_worker(local_ray: None, llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return student(tmp_path_factory.mktemp("one"), llama_folder)[0]
+
+
+def test_a_small_set_is_memorised_and_the_student_loads(llama_folder: Path, tmp_path: Path) -> None:
+    artifact, manifest = student(
+        tmp_path, llama_folder, epochs=60, learning_rate=1e-2, precision="bf16", micro_batch_size=8
+    )
+    before = mean_loss(AutoModelForCausalLM.from_pretrained(llama_folder), artifact, pad=2)
+    written = AutoModelForCausalLM.from_pretrained(artifact.at("model"))
+    assert before > 4
+    assert mean_loss(written, artifact, pad=2) < 0.5
+    assert manifest.counts["final_loss"] < 0.5
+    assert manifest.counts["steps"] == 120
+    assert manifest.rows == {"examples": ROWS}
+    assert written.dtype == torch.bfloat16
+    tokenizer = AutoTokenizer.from_pretrained(artifact.at("model"))
+    asked = tokenizer("Question: What is 3?\nOptions: yes; no\nExplanation:", return_tensors="pt")
+    answer = written.generate(**asked, max_new_tokens=40, do_sample=False)[0, asked.input_ids.shape[1] :]
+    assert tokenizer.decode(answer, skip_special_tokens=True).strip() == rationales()["rationale"][3].as_py()
+    assert answer[-1] == tokenizer.eos_token_id
+
+
+def test_the_manifest_knows_tokens_model_and_seed(one_worker: Artifact, llama_folder: Path) -> None:
+    manifest = one_worker.verify()
+    table = pq.read_table(one_worker.at("examples.parquet"))
+    assert manifest.counts["questions"] == ROWS
+    assert manifest.counts["steps"] == 4
+    assert manifest.counts["prompt_tokens"] == sum(map(len, table["prompt_ids"].to_pylist()))
+    assert manifest.counts["target_tokens"] == sum(map(len, table["target_ids"].to_pylist()))
+    assert manifest.counts["resumed_at_step"] == 0
+    assert set(manifest.models) == {str(llama_folder)}
+    assert manifest.seed == 42
+    assert not [name for name in manifest.files if name.startswith("_parts")]
+
+
+def test_two_workers_make_the_same_student_as_one(
+    one_worker: Artifact, llama_folder: Path, tmp_path: Path
+) -> None:
+    two, _ = student(tmp_path, llama_folder, workers=2)
+    expected = load_file(one_worker.at("model", "model.safetensors"))
+    found = load_file(two.at("model", "model.safetensors"))
+    start = AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32).state_dict()
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0, msg=name)
+    moved = max(float((weight - start[name]).abs().max()) for name, weight in expected.items())
+    assert moved > 1e-3  # ten times the tolerance: the comparison above says something
+
+
+def test_a_lora_student_is_written_merged_and_as_an_adapter(llama_folder: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    artifact, manifest = student(tmp_path, llama_folder, lora_rank=4, epochs=30, learning_rate=1e-2)
+    assert {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+    } <= set(manifest.files)
+    base = AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
+    before = mean_loss(base, artifact, pad=2)
+    merged = AutoModelForCausalLM.from_pretrained(artifact.at("model"))
+    assert set(merged.state_dict()) == set(base.state_dict())
+    after = mean_loss(merged, artifact, pad=2)
+    assert after < before - 1
+    adapted = PeftModel.from_pretrained(base, artifact.at("adapter"))
+    assert mean_loss(adapted, artifact, pad=2) == pytest.approx(after, abs=1e-3)
+
+
+def test_an_encoder_decoder_student_learns(t5_folder: Path, tmp_path: Path) -> None:
+    artifact, _ = student(tmp_path, t5_folder, epochs=30, learning_rate=1e-2)
+    before = mean_loss(AutoModelForSeq2SeqLM.from_pretrained(t5_folder), artifact, pad=0)
+    after = mean_loss(AutoModelForSeq2SeqLM.from_pretrained(artifact.at("model")), artifact, pad=0)
+    assert after < before - 1
+
+
+def test_without_a_kept_rationale_training_is_refused(llama_folder: Path, tmp_path: Path) -> None:
+    artifact = RunDirectory(str(tmp_path)).artifact(ArtifactSpec(stage="train/std_cot", version=1, config={}))
+    with pytest.raises(UserError, match="no training question has a kept rationale"):
+        train(
+            "std_cot", questions(), rationales(kept=False), None, StudentConfig(model=str(llama_folder)),
+            "text", artifact,
+        )  # fmt: skip
+    assert not artifact.finished

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kard_ray.estimate import estimate
+from kard_ray.pipeline import STAGES, Pipeline, read_run_recipe
+from kard_ray.recipe import Recipe, load_recipe
+from kard_ray.runtime.artifacts import PARTS, RunDirectory
+from kard_ray.runtime.errors import UserError
+from kard_ray.student.methods.registry import METHODS
+
+BELOW_RATIONALES = {
+    "rationales",
+    "silver",
+    *(f"{stage}/{method}" for stage in ("train", "predict") for method in METHODS),
+    "report",
+}
+
+
+def question(number: int, split: str) -> str:
+    row = {
+        "id": f"{split}{number}",
+        "question": f"Which {number}?",
+        "options": ["a", "b"],
+        "answer": number % 2,
+    }
+    return json.dumps(row)
+
+
+@pytest.fixture
+def recipe_path(tmp_path: Path) -> str:
+    for split, count in (("train", 12), ("test", 5)):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(question(n, split) for n in range(count)))
+    (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "A fact."}\n')
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"""
+        benchmark: {{kind: jsonl, train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl}}
+        knowledge: {{corpus: {{kind: jsonl, path: {tmp_path}/corpus.jsonl}}}}
+        """
+    )
+    return str(path)
+
+
+def pipeline(recipe_path: str, *overrides: str, run: RunDirectory | None = None) -> Pipeline:
+    return Pipeline(load_recipe(recipe_path, overrides), run or RunDirectory(f"memory://{uuid.uuid4().hex}"))
+
+
+def keys(recipe_path: str, *overrides: str) -> dict[str, str]:
+    return {step.label: step.artifact.spec.key for step in pipeline(recipe_path, *overrides).steps()}
+
+
+def changed(recipe_path: str, *overrides: str) -> set[str]:
+    """Labels of the steps that other overrides would make anew."""
+    before, after = keys(recipe_path), keys(recipe_path, *overrides)
+    return {label for label in {*before, *after} if before.get(label) != after.get(label)}
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_steps_stand_in_order_and_every_stage_has_one(recipe_path: str) -> None:
+    steps = pipeline(recipe_path).steps()
+    assert list(dict.fromkeys(step.stage for step in steps)) == list(STAGES)
+    assert [step.label for step in steps if step.stage == "train"] == [
+        f"train/{method}" for method in METHODS
+    ]
+    assert [step.label for step in pipeline(recipe_path).steps(["report", "silver"])] == ["silver", "report"]
+
+
+def test_the_same_recipe_has_the_same_keys_in_any_run_directory(recipe_path: str) -> None:
+    assert changed(recipe_path) == set()
+
+
+def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str) -> None:
+    expected = {label for label in BELOW_RATIONALES if label.startswith(("train/", "predict/", "report"))}
+    assert changed(recipe_path, "student.epochs=7") == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "labels"),
+    [
+        ("teacher.samples=5", BELOW_RATIONALES),
+        ("teacher.filters=[concludes, supported]", BELOW_RATIONALES),
+        ("teacher.sampling.temperature=0.1", BELOW_RATIONALES),
+        ("knowledge.stem=false", {"knowledge", *BELOW_RATIONALES}),
+        ("silver.passages=4", {"silver", "train/kard", "predict/kard", "report"}),
+        ("student.passages=1", {"train/kard", "predict/kard", "report"}),
+        ("prediction.sampling.max_tokens=9", {*(f"predict/{method}" for method in METHODS), "report"}),
+        ("benchmark.name=other", {"benchmark", *BELOW_RATIONALES}),
+        ("answer_form=letter", BELOW_RATIONALES),
+    ],
+)
+def test_a_field_changes_its_stage_and_what_is_made_from_it(
+    recipe_path: str, override: str, labels: set[str]
+) -> None:
+    assert changed(recipe_path, override) == labels
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "student.micro_batch_size=1",
+        "student.workers=2",
+        "student.cpus_per_worker=2",
+        "student.gpus_per_worker=1",
+        "student.gradient_checkpointing=true",
+        "student.checkpoint_seconds=1",
+        "student.max_failures=0",
+        "knowledge.workers=5",
+        "knowledge.embedder_batch=8",
+        "knowledge.gpus_per_worker=1",
+        "teacher.engine.replicas=2",
+        "teacher.engine.batch_rows=8",
+        "teacher.engine.kv_cache_gib=9",
+        "teacher.engine.max_sequences=2",
+        "prediction.engine.device=cpu",
+        "prediction.engine.batch_rows=8",
+        "cluster.num_cpus=3",
+        "cluster.dashboard=true",
+        "name=another",
+    ],
+)
+def test_what_says_only_how_fast_or_where_changes_nothing(recipe_path: str, override: str) -> None:
+    assert changed(recipe_path, override) == set()
+
+
+@pytest.mark.parametrize(
+    "methods", ["[kard]", "[finetune]", "[finetune, std_cot]", "[kard, finetune, std_cot]"]
+)
+def test_the_choice_of_methods_redoes_nothing_but_the_report(recipe_path: str, methods: str) -> None:
+    before, after = keys(recipe_path), keys(recipe_path, f"student.methods={methods}")
+    assert {label: before[label] for label in after if label != "report"} == {
+        label: key for label, key in after.items() if label != "report"
+    }
+
+
+def test_a_changed_corpus_is_another_knowledge_base_and_everything_below(
+    recipe_path: str, tmp_path: Path
+) -> None:
+    before = keys(recipe_path)
+    (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "Another fact."}\n')
+    after = keys(recipe_path)
+    assert {label for label in before if before[label] != after[label]} == {"knowledge", *BELOW_RATIONALES}
+
+
+def test_a_moved_corpus_is_the_same_knowledge_base(recipe_path: str, tmp_path: Path) -> None:
+    (tmp_path / "moved.jsonl").write_bytes((tmp_path / "corpus.jsonl").read_bytes())
+    assert changed(recipe_path, f"knowledge.corpus.path={tmp_path}/moved.jsonl") == set()
+
+
+def test_changed_questions_are_another_benchmark_and_everything_below(
+    recipe_path: str, tmp_path: Path
+) -> None:
+    before = keys(recipe_path)
+    (tmp_path / "test.jsonl").write_text(question(77, "test"))
+    after = keys(recipe_path)
+    assert {label for label in before if before[label] != after[label]} == {"benchmark", *BELOW_RATIONALES}
+
+
+# -- the run directory ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_a_run_directory_belongs_to_one_recipe(recipe_path: str, tmp_path: Path, kind: str) -> None:
+    run = RunDirectory(str(tmp_path / "run") if kind == "local" else f"memory://{uuid.uuid4().hex}/run")
+    mine = pipeline(recipe_path, run=run)
+    mine.claim()
+    mine.claim()
+    assert read_run_recipe(run) == mine.recipe
+    later = pipeline(recipe_path, "student.epochs=9", run=run)
+    later.claim()
+    assert read_run_recipe(run).student.epochs == 9
+    with pytest.raises(UserError, match=r"made by recipe 'tiny', not 'other'.*--run-dir"):
+        pipeline(recipe_path, "name=other", run=run).claim()
+    assert read_run_recipe(run) == later.recipe
+
+
+def test_a_folder_that_is_no_run_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no run directory"):
+        read_run_recipe(RunDirectory(str(tmp_path)))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is no run directory"):
+        read_run_recipe(RunDirectory(str(tmp_path / "file")))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": 5}', "null"])
+def test_a_damaged_run_file_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json cannot be read"):
+        read_run_recipe(RunDirectory(str(tmp_path)))
+
+
+# -- making the benchmark, which needs neither Ray nor models --------------------------------------------------------
+
+
+def made(recipe_path: str, *overrides: str, run: RunDirectory | None = None) -> Pipeline:
+    mine = pipeline(recipe_path, *overrides, run=run)
+    (step,) = mine.steps(["benchmark"])
+    assert not step.needs_ray
+    step.make(step.artifact)
+    return mine
+
+
+def test_a_made_step_is_finished_and_the_others_say_why_not(recipe_path: str) -> None:
+    mine = made(recipe_path)
+    states = {step.label: mine.state(step) for step in mine.steps()}
+    assert states.pop("benchmark") == "finished"
+    assert set(states.values()) == {"not made yet"}
+    mine.rationales_artifact.write_text(f"{PARTS}/x.parquet", "x")
+    (step,) = mine.steps(["rationales"])
+    assert mine.state(step).startswith("unfinished")
+
+
+def test_the_changed_field_is_named(recipe_path: str) -> None:
+    run = RunDirectory(f"memory://{uuid.uuid4().hex}")
+    made(recipe_path, run=run)
+    later = pipeline(recipe_path, "benchmark.name=other", run=run)
+    (step,) = later.steps(["benchmark"])
+    assert later.state(step) == 'changed: name: "jsonl" -> "other"'
+
+
+def test_a_truncated_artifact_is_told_and_never_read(recipe_path: str) -> None:
+    mine = made(recipe_path)
+    mine.run.fs.rm(mine.benchmark_artifact.at("questions.parquet"))
+    with pytest.raises(UserError, match=r"questions\.parquet is missing"):
+        mine.steps(["benchmark"])[0].finished  # noqa: B018 - the property looks at the files
+    with pytest.raises(UserError, match=r"questions\.parquet is missing"):
+        mine.selected("train")
+
+
+def test_questions_are_chosen_by_their_ids_so_that_more_begin_with_fewer(recipe_path: str) -> None:
+    few = made(recipe_path, "questions.train=4").selected("train")
+    some = made(recipe_path, "questions.train=9").selected("train")
+    everything = made(recipe_path).selected("train")
+    assert (len(few), len(some), len(everything)) == (4, 9, 12)
+    assert everything[:4] == few
+    assert everything[:9] == some
+    assert {q.split for q in everything} == {"train"}
+
+
+def test_a_split_without_questions_is_told(recipe_path: str) -> None:
+    with pytest.raises(UserError, match="the dev split has no questions"):
+        made(recipe_path).selected("dev")
+
+
+# -- estimates -----------------------------------------------------------------------------------------------------
+
+
+def estimates(mine: Pipeline) -> dict[str, Any]:
+    return {step.label: estimate(step, mine) for step in mine.steps()}
+
+
+def factbook(**changes: Any) -> Pipeline:
+    tree = {"name": "x", "benchmark": {"kind": "factbook"}, "knowledge": {"corpus": {"kind": "factbook"}}}
+    return Pipeline(Recipe.model_validate(tree | changes), RunDirectory(f"memory://{uuid.uuid4().hex}"))
+
+
+def test_rows_are_estimated_from_the_recipe_alone() -> None:
+    found = estimates(
+        factbook(
+            questions={"train": 100, "test": 50},
+            teacher={"samples": 3},
+            student={"rationales": 2, "epochs": 2},
+        )
+    )
+    assert found["benchmark"].rows == 4000 + 500 + 500
+    assert found["rationales"].rows == 3 * 100 + 50
+    assert found["silver"].rows == 3 * 100 + 50
+    assert found["train/finetune"].rows == 100
+    assert found["train/std_cot"].rows == found["train/kard"].rows == 200
+    assert found["predict/finetune"].rows == 50
+    assert found["predict/kard"].rows == 100
+    assert found["train/kard"].tokens > found["train/std_cot"].tokens > found["train/finetune"].tokens
+
+
+def test_without_test_rationales_nothing_silver_is_predicted() -> None:
+    found = estimates(
+        factbook(questions={"train": 100, "test": 50}, teacher={"samples": 1, "test_samples": 0})
+    )
+    assert found["rationales"].rows == found["silver"].rows == 100
+    assert found["predict/kard"].rows == 50
+    found = estimates(factbook(questions={"train": 100, "test": 50}, prediction={"sources": ["bm25"]}))
+    assert found["rationales"].rows == 200
+    assert found["predict/kard"].rows == 50
+
+
+def test_more_questions_than_the_benchmark_has_are_not_counted(recipe_path: str) -> None:
+    mine = made(recipe_path, "questions.train=1000", "questions.test=3")
+    assert estimates(mine)["train/finetune"].rows == 12
+    assert estimates(mine)["predict/finetune"].rows == 3
+    unknown = estimates(pipeline(recipe_path))
+    assert unknown["train/finetune"].rows is None
+    assert unknown["train/finetune"].seconds is None
+
+
+def test_time_is_told_only_where_a_rate_was_measured() -> None:
+    assert all(estimates(factbook())[f"train/{method}"].seconds > 0 for method in METHODS)
+    other = estimates(factbook(student={"model": "some/other"}, teacher={"model": "some/other"}))
+    assert {found.seconds for found in other.values()} == {None}
+    assert other["train/kard"].tokens > 0
+    assert estimates(factbook(student={"gpus_per_worker": 1}))["train/kard"].seconds is None
+
+
+def test_the_estimate_grows_with_the_work() -> None:
+    one, two = (estimates(factbook(student={"epochs": epochs}))["train/kard"] for epochs in (1, 2))
+    assert two.tokens == 2 * one.tokens
+    assert two.seconds > one.seconds
