@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kard_ray.benchmarks.registry import load_benchmark
-from kard_ray.pipeline import Pipeline, Step
+from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import Recipe
 
 BUNDLED = "bundled:smollm2-135m-instruct"
@@ -37,34 +37,38 @@ class Estimate:
     seconds: float | None
 
 
-def estimate(step: Step, pipeline: Pipeline) -> Estimate:
-    """Estimate one step from the recipe alone (no data is read, except finished manifests)."""
+def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estimate:
+    """Estimate the step called ``label`` from the recipe alone (only a finished benchmark's manifest is read).
+
+    ``has_data`` False: the benchmark's files are not here yet, so its sizes are those that the recipe names.
+    """
     recipe = pipeline.recipe
-    train, test = _questions(pipeline, "train"), _questions(pipeline, recipe.prediction.split)
+    stage, _, method = label.partition("/")
+    train = _questions(pipeline, "train", has_data)
+    test = _questions(pipeline, recipe.prediction.split, has_data)
     known = recipe.student.model == BUNDLED and recipe.student.gpus_per_worker == 0
-    if step.stage == "benchmark":
+    if stage == "benchmark":
         return Estimate(_total(pipeline), None, None)
-    if step.stage == "rationales":
+    if stage == "rationales":
         tests = _times(test, recipe.teacher.test_samples) if pipeline.predicts_silver else 0
         rows = _add(_times(train, recipe.teacher.samples), tests)
         tokens = _times(rows, min(RATIONALE_TOKENS, recipe.teacher.sampling.max_tokens))
         timed = recipe.teacher.model == BUNDLED and recipe.teacher.engine.device != "gpu"
         return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if timed else None)
-    if step.stage == "silver":
+    if stage == "silver":
         tests = test if pipeline.predicts_silver else 0
         return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
-    method = step.label.partition("/")[2]
     reads, thinks = method == "kard", method != "finetune"
     written = RATIONALE_TOKENS if thinks else ANSWER_TOKENS
     prompt = min(
         QUESTION_TOKENS + (recipe.student.passages * PASSAGE_TOKENS if reads else 0),
         recipe.student.rendering.max_prompt_tokens,
     )
-    if step.stage == "train":
+    if stage == "train":
         rows = _times(train, min(recipe.student.rationales, recipe.teacher.samples) if thinks else 1)
         tokens = _times(_times(rows, prompt + written), recipe.student.epochs)
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, 15.0) if known else None)
-    if step.stage == "predict":
+    if stage == "predict":
         sources = [s for s in recipe.prediction.sources if s != "silver" or pipeline.predicts_silver]
         rows = _times(test, len(sources) if reads else 1)
         tokens = _times(rows, written)
@@ -72,10 +76,10 @@ def estimate(step: Step, pipeline: Pipeline) -> Estimate:
     return Estimate(None, None, None)
 
 
-def _questions(pipeline: Pipeline, split: str) -> int | None:
+def _questions(pipeline: Pipeline, split: str, has_data: bool) -> int | None:
     """Questions of ``split`` that will be used, as far as the recipe or a finished benchmark tells."""
     limit = getattr(pipeline.recipe.questions, split)
-    if pipeline.benchmark_artifact.finished:
+    if has_data and pipeline.benchmark_artifact.finished:
         size = pipeline.benchmark_artifact.manifest().counts[split]
     else:
         size = getattr(pipeline.recipe.benchmark, split, None)

@@ -69,20 +69,18 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
         )
     total, unknown = 0.0, False
     # Without its data an artifact has no key, so there are no steps to look at, only their names.
-    no_data = any(line.startswith(("benchmark:", "knowledge.corpus:")) for line in missing)
-    for label in pipeline.labels(stages) if no_data else ():
-        table.add_row(label, "run: its data is not here yet", "", "", "")
-        unknown = True
-    for step in () if no_data else pipeline.steps(stages):
-        state = pipeline.state(step)
+    has_data = not any(line.startswith(("benchmark:", "knowledge.corpus:")) for line in missing)
+    states = {step.label: pipeline.state(step) for step in pipeline.steps(stages)} if has_data else {}
+    for label in pipeline.labels(stages):
+        state = states.get(label, "its data is not here yet")
         if state == "finished":
-            table.add_row(step.label, "skip: finished", "", "", "")
+            table.add_row(label, "skip: finished", "", "", "")
             continue
-        cost = estimate(step, pipeline)
+        cost = estimate(label, pipeline, has_data=has_data)
         total += cost.seconds or 0.0
         unknown |= cost.seconds is None and bool(cost.tokens or cost.rows is None)
         table.add_row(
-            step.label,
+            label,
             f"run: {state}",
             f"{cost.rows:,}" if cost.rows is not None else "",
             f"{cost.tokens:,}" if cost.tokens is not None else "",

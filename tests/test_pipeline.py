@@ -253,7 +253,7 @@ def test_a_split_without_questions_is_told(recipe_path: str) -> None:
 
 
 def estimates(mine: Pipeline) -> dict[str, Any]:
-    return {step.label: estimate(step, mine) for step in mine.steps()}
+    return {step.label: estimate(step.label, mine) for step in mine.steps()}
 
 
 def factbook(**changes: Any) -> Pipeline:

@@ -36,13 +36,17 @@ class _ShowProgress(UserCallback):
     def __init__(self, label: str) -> None:
         self.label = label
         self.progress: Progress | None = None
+        self.step = 0
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Count the steps that worker 0 reports."""
+        """Count the steps since worker 0's last report."""
         report = metrics[0]
         if self.progress is None:
-            self.progress = Progress(self.label, total=report["steps"], unit="steps", done=report["step"] - 1)
-        self.progress.advance(1)
+            self.step = report["resumed_at_step"]
+            self.progress = Progress(self.label, total=report["steps"], unit="steps", done=self.step)
+        # A worker that died goes back to its last checkpoint: steps done again do not count twice.
+        self.progress.advance(max(0, report["step"] - self.step))
+        self.step = max(self.step, report["step"])
 
 
 def training_table(

@@ -27,6 +27,9 @@ from kard_ray.student.optimizer import MasterAdamW, learning_rate
 MODEL_FOLDER = "model"
 ADAPTER_FOLDER = "adapter"  # beside the merged model, when the student was trained with LoRA
 _STATE = "training_state.pt"
+# Ray Train fetches reports every 2 s and holds a worker until then: with one report per step no step was faster.
+_REPORT_SECONDS = 10.0
+_NOTHING, _METRICS, _CHECKPOINT = range(3)
 
 
 def load_student(model_path: str, config: StudentConfig) -> Any:
@@ -86,7 +89,7 @@ def train_student(loop: dict[str, Any]) -> None:
         return  # killed between the last checkpoint and the manifest: the student is in that checkpoint
     wrapped = ray.train.torch.prepare_model(model, move_to_device=False) if world > 1 else model
 
-    saved = time.monotonic()
+    saved = reported = time.monotonic()
     for step in range(first_step, len(plan)):
         started = time.monotonic()
         batch_rows = plan[step]
@@ -119,20 +122,24 @@ def train_student(loop: dict[str, Any]) -> None:
             "tokens_per_second": sum(lengths[row] for row in batch_rows) / (time.monotonic() - started),
         }
         last = step + 1 == len(plan)
-        if last or _agreed(time.monotonic() - saved >= config.checkpoint_seconds, world):
+        now = time.monotonic()
+        wish = _METRICS if now - reported >= _REPORT_SECONDS else _NOTHING
+        due = _agreed(_CHECKPOINT if last or now - saved >= config.checkpoint_seconds else wish, world)
+        if due == _CHECKPOINT:
             _report(metrics, model, tokenizer, optimizer, rank=rank, final=last)
-            saved = time.monotonic()
-        else:
+            saved = reported = time.monotonic()
+        elif due == _METRICS:
             ray.train.report(metrics)
+            reported = time.monotonic()
 
 
-def _agreed(wish: bool, world: int) -> bool:
-    """Worker 0's wish, on all workers: a checkpoint is written by all or by none."""
+def _agreed(wish: int, world: int) -> int:
+    """Worker 0's wish, on all workers: Ray Train waits until every worker has reported."""
     if world == 1:
         return wish
-    flag = torch.tensor([float(wish)], device=ray.train.torch.get_device())
+    flag = torch.tensor([wish], device=ray.train.torch.get_device())
     dist.broadcast(flag, src=0)
-    return bool(flag.item())
+    return int(flag.item())
 
 
 def _to(batch: Any, device: torch.device) -> Any:
