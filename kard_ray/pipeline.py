@@ -244,8 +244,12 @@ class Pipeline:
         from kard_ray.teacher.silver import find_silver_passages
 
         self.knowledge_artifact.verify()
+        texts = {
+            q.question_id: q.question for split in ("train", "dev", "test") for q in self._questions(split)
+        }
         return find_silver_passages(
             self._rationales(),
+            texts,
             self.knowledge_artifact.path,
             self.recipe.silver,
             artifact,
@@ -347,11 +351,14 @@ class Pipeline:
 
     # -- what stages read --------------------------------------------------------------------------------------------
 
-    def selected(self, split: str) -> list[Question]:
-        """The questions of ``split`` that the run uses, in an order fixed by their ids; raises UserError if none."""
+    def _questions(self, split: str) -> list[Question]:
         self.benchmark_artifact.verify()
         table = self.benchmark_artifact.read_table("questions.parquet")
-        questions = [q for q in from_table(table.select(QUESTIONS.names)) if q.split == split]
+        return [q for q in from_table(table.select(QUESTIONS.names)) if q.split == split]
+
+    def selected(self, split: str) -> list[Question]:
+        """The questions of ``split`` that the run uses, in an order fixed by their ids; raises UserError if none."""
+        questions = self._questions(split)
         if not questions:
             raise UserError(
                 f"benchmark {self.recipe.benchmark.kind}: the {split} split has no questions, and this stage needs it."

@@ -30,5 +30,7 @@ def local_ray() -> Iterator[None]:
     """A local Ray cluster for one test module."""
     from kard_ray.runtime.session import ClusterConfig, ray_session
 
-    with ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # training of seconds need not wait for Ray's 2 s
+        with ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)):
+            yield

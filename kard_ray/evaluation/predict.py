@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import ray
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, parse_answer
@@ -65,7 +65,12 @@ class StudentRenderer:
 
     def __init__(self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int) -> None:
         tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-        self.renderer = Renderer(tokenizer, RenderingConfig.model_validate(config), form)
+        self.renderer = Renderer(
+            tokenizer,
+            RenderingConfig.model_validate(config),
+            form,
+            encoder_decoder=AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder,
+        )
         self.k = k
 
     def __call__(self, batch: pa.Table) -> pa.Table:

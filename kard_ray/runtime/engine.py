@@ -93,6 +93,7 @@ def engine_kwargs(config: EngineConfig, device: Literal["cpu", "gpu"], *, seed: 
         "enable_prefix_caching": True,
         "seed": seed,
         "trust_remote_code": False,
+        "use_tqdm_on_load": False,
     }
     if device == "cpu":
         kwargs |= {

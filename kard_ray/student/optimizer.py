@@ -30,17 +30,24 @@ class MasterAdamW:
     def step(self, *, lr: float, max_norm: float) -> float:
         """Apply the gradients with learning rate ``lr``, clipped to ``max_norm``; returns the norm before clipping."""
         for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if master is not parameter and parameter.grad is not None:
-                master.grad = parameter.grad.float()
-                parameter.grad = None
+            if master is parameter:
+                continue
+            if parameter.grad is None:
+                master.grad = None
+                continue
+            if master.grad is None:
+                master.grad = torch.empty_like(master)
+            master.grad.copy_(parameter.grad)  # 540 MB for 135M parameters: allocated once, not at each step
+            parameter.grad = None
         norm = float(torch.nn.utils.clip_grad_norm_(self.masters, max_norm))
         for group in self.adamw.param_groups:
             group["lr"] = lr
         self.adamw.step()
-        self.adamw.zero_grad(set_to_none=True)
         with torch.no_grad():
             for parameter, master in zip(self.parameters, self.masters, strict=True):
-                if master is not parameter:
+                if master is parameter:
+                    parameter.grad = None
+                else:
                     parameter.copy_(master)
         return norm
 

@@ -7,12 +7,18 @@ text, the least relevant passage first, never the question.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 from pydantic import Field
 
 from kard_ray.benchmarks.rendering import AnswerForm, passages_block, question_block
 from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.special_tokens import neutralised, token_ids_of_text
+
+# A cut prompt aims at 95 % of the tokens it may have, and is good from 90 % on.
+_AIM, _ENOUGH = 0.95, 0.9
+_LONGEST_WORD = 20  # characters; a longer one, or text without spaces, may be cut inside
 
 
 class RenderingConfig(Frozen):
@@ -25,10 +31,13 @@ class RenderingConfig(Frozen):
 
 
 class Renderer:
-    """Token ids of prompts and targets for one tokenizer."""
+    """Token ids of prompts and targets for one tokenizer; ``encoder_decoder``: of a model such as T5."""
 
-    def __init__(self, tokenizer: Any, config: RenderingConfig, form: AnswerForm) -> None:
+    def __init__(
+        self, tokenizer: Any, config: RenderingConfig, form: AnswerForm, *, encoder_decoder: bool = False
+    ) -> None:
         self.tokenizer, self.config, self.form = tokenizer, config, form
+        self.encoder_decoder = encoder_decoder
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no EOS token, so the student could not learn to stop")
 
@@ -46,15 +55,45 @@ class Renderer:
         """Prompt token ids, at most ``max_prompt_tokens`` unless the question alone is longer."""
         shown = self._short(passages)
         ids = self._encode(self.prompt_text(question, options, shown))
-        while shown and len(ids) > self.config.max_prompt_tokens:
-            surplus = len(ids) - self.config.max_prompt_tokens
-            title, text = shown.pop()
-            # One word has at least one token, so cutting `surplus` words never cuts too little by much.
-            words = text.split()
-            if len(words) > surplus:
-                shown.append((title, " ".join(words[:-surplus])))
-            ids = self._encode(self.prompt_text(question, options, shown))
-        return ids
+        if not shown or len(ids) <= self.config.max_prompt_tokens:
+            return ids
+        return self._cut(question, options, shown, len(ids))
+
+    def _cut(
+        self, question: str, options: Sequence[str], shown: Sequence[tuple[str, str]], tokens: int
+    ) -> list[int]:
+        """Ids of the prompt with as much of ``shown`` as fits; with all of it, it has ``tokens``.
+
+        Looks for the number of characters to keep, first at the ends of passages, then in the passage to be cut:
+        where the tokens per character seen so far put it, and every third time in the middle.
+        """
+        limit = self.config.max_prompt_tokens
+        ends = list(accumulate(len(text) + 1 for _, text in shown))  # as in _first
+        # `low` characters fit and `high` ones do not; how much the question takes is a guess until `best` is there.
+        low, high = 0, ends[-1]
+        alone, whole = (self.prompt_text(question, options, passages) for passages in ([], shown))
+        low_tokens, high_tokens = tokens * len(alone) // len(whole), tokens
+        best: list[int] | None = None
+        turn = 0
+        while True:
+            between = [end for end in ends if low < end < high]
+            if best is not None and not between and (len(best) >= _ENOUGH * limit or high - low <= 1):
+                return best
+            share = (_AIM * limit - low_tokens) / max(1, high_tokens - low_tokens)
+            at = low + round((0.5 if turn % 3 == 2 else share) * (high - low))
+            at = min(max(at, low + 1), high - 1)
+            if between:
+                at = max((end for end in between if end <= at), default=between[0])
+            if best is None and (turn > 0 or share <= 0):
+                at = 0
+            ids = self._encode(self.prompt_text(question, options, _first(shown, at)))
+            if len(ids) <= limit:
+                low, low_tokens, best = at, len(ids), ids
+            elif at == 0:
+                return ids
+            else:
+                high, high_tokens = at, len(ids)
+            turn += 1
 
     def target_ids(self, target: str) -> list[int]:
         """Target token ids with exactly one EOS at the end."""
@@ -70,17 +109,33 @@ class Renderer:
     def _encode(self, text: str) -> list[int]:
         """Ids with at most one BOS: the chat template writes its own, the plain form takes the tokenizer's."""
         if self.config.template == "chat":
-            messages = [{"role": "user", "content": text}]
+            messages = [{"role": "user", "content": neutralised(self.tokenizer, text)}]
             templated = self.tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
             )
             return list(self.tokenizer(templated, add_special_tokens=False).input_ids)
-        ids = list(self.tokenizer(text + "\nExplanation:").input_ids)
-        # Encoder tokenizers (T5) close the source with EOS; a decoder-only prompt must stay open.
-        if ids and ids[-1] == self.tokenizer.eos_token_id and not self._is_encoder_decoder:
+        ids = token_ids_of_text(self.tokenizer, text + "\nExplanation:")
+        # An encoder's source is closed with EOS (T5); a decoder-only prompt must stay open.
+        if ids and ids[-1] == self.tokenizer.eos_token_id and not self.encoder_decoder:
             ids.pop()
         return ids
 
-    @property
-    def _is_encoder_decoder(self) -> bool:
-        return "T5" in type(self.tokenizer).__name__
+
+def _first(passages: Sequence[tuple[str, str]], characters: int) -> list[tuple[str, str]]:
+    """The first ``characters`` of ``passages``, each counted one longer than its text; no title without its text."""
+    kept = []
+    for title, text in passages:
+        part = _whole_words(text, characters - 1)
+        if characters > 0 and (part or not text):
+            kept.append((title, part))
+        characters -= len(text) + 1
+    return kept
+
+
+def _whole_words(text: str, characters: int) -> str:
+    """At most ``characters`` of ``text``, cut between two words where there is such a place nearby."""
+    characters = max(0, characters)
+    if characters >= len(text):
+        return text
+    space = max(0, text.rfind(" ", 0, characters + 1))
+    return text[: space if characters - space < _LONGEST_WORD else characters]

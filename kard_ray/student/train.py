@@ -6,14 +6,16 @@ import posixpath
 from collections.abc import Sequence
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.train
+from fsspec.implementations.arrow import ArrowFSWrapper
+from ray._private.worker import get_dashboard_url
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.callback import UserCallback
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
@@ -49,6 +51,20 @@ class _ShowProgress(UserCallback):
         self.step = max(self.step, report["step"])
 
 
+class _Trainer(TorchTrainer):
+    """A TorchTrainer without Ray's placement group cleaner where there is no dashboard.
+
+    The cleaner asks the dashboard every second whether the controller lives, and warns as often, or ends with a
+    traceback, when there is none. What it cleans up after, a controller that died, ends with a local cluster anyway.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()
+        if get_dashboard_url():
+            return callbacks
+        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+
+
 def training_table(
     method: MethodName,
     questions: Sequence[Question],
@@ -57,6 +73,8 @@ def training_table(
     config: StudentConfig,
     form: AnswerForm,
     tokenizer: Any,
+    *,
+    encoder_decoder: bool = False,
 ) -> pa.Table:
     """All rows the student sees (schema TRAINING); raises UserError when there is none."""
     evidence = evidence_by_question(rationales, silver, per_question=config.rationales, seed=config.seed)
@@ -67,7 +85,7 @@ def training_table(
             "no training question has a kept rationale; look at counts.dropped in the manifest of the rationales "
             "stage, and raise teacher.samples or change teacher.filters."
         )
-    return tokenize(examples, Renderer(tokenizer, config.rendering, form))
+    return tokenize(examples, Renderer(tokenizer, config.rendering, form, encoder_decoder=encoder_decoder))
 
 
 def train(
@@ -82,10 +100,19 @@ def train(
     """Train the student of ``method`` and store it in ``artifact`` under ``model/``."""
     model = resolve_model(config.model)
     tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
-    table = training_table(method, questions, rationales, silver, config, form, tokenizer)
+    table = training_table(
+        method,
+        questions,
+        rationales,
+        silver,
+        config,
+        form,
+        tokenizer,
+        encoder_decoder=AutoConfig.from_pretrained(model.path, local_files_only=True).is_encoder_decoder,
+    )
     artifact.write_table("examples.parquet", table)
     steps = max(1, round(-(-table.num_rows // config.batch_size) * config.epochs))
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         train_student,
         train_loop_config={
             "config": config.model_dump(mode="json"),
@@ -136,7 +163,7 @@ def _storage(artifact: Artifact) -> str:
 
 def _keep(checkpoint: ray.train.Checkpoint, name: str, artifact: Artifact) -> None:
     """Copy the files of folder ``name``, if there is one, from the last checkpoint into the artifact."""
-    source = fsspec.implementations.arrow.ArrowFSWrapper(checkpoint.filesystem)
+    source = ArrowFSWrapper(checkpoint.filesystem)
     folder = posixpath.join(checkpoint.path, name)
     if not source.exists(folder):
         return

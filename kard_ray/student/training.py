@@ -6,6 +6,7 @@ with the same batches and learning rates.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -64,6 +65,7 @@ def load_student(model_path: str, config: StudentConfig) -> Any:
 def train_student(loop: dict[str, Any]) -> None:
     """One worker's training. ``loop``: ``config`` (StudentConfig as JSON), ``model_path``, ``examples_url``."""
     config = StudentConfig.model_validate(loop["config"])
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it repeats every report; progress shows them
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from kard_ray.benchmarks.question import WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm, answer_text, conclusion, passages_block, question_block
+from kard_ray.runtime.special_tokens import neutralised, token_ids_of_text
 
 # A small instruct model imitates worked examples better when it continues a text than in a chat: 37 % against 28 % of
 # SmolLM2-135M's samples were kept on the factbook (192 samples, T = 0.7, focused facts).
@@ -72,9 +73,13 @@ PLAIN_STOP = ("\n\n", "\nFacts:", "\nQuestion:")  # a plain prompt is continued 
 def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]], template: TeacherTemplate) -> list[int]:
     """Token ids of the conversation, ready for the teacher to go on writing; at most one BOS.
 
-    ``template`` "chat" falls back to the plain form for a tokenizer without a chat template.
+    ``template`` "chat" falls back to the plain form for a tokenizer without a chat template. Special tokens written
+    in the messages stay text.
     """
     if template == "chat" and tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        harmless = [
+            {**message, "content": neutralised(tokenizer, message["content"])} for message in messages
+        ]
+        text = tokenizer.apply_chat_template(harmless, add_generation_prompt=True, tokenize=False)
         return list(tokenizer(text, add_special_tokens=False).input_ids)  # the template wrote its own BOS
-    return list(tokenizer(plain_prompt(messages)).input_ids)
+    return token_ids_of_text(tokenizer, plain_prompt(messages))

@@ -7,6 +7,9 @@ the report calls "silver": what the student could do if retrieval knew the ratio
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -32,6 +35,8 @@ class SilverConfig(Frozen):
     """How many silver passages are stored per rationale."""
 
     passages: int = Field(10, ge=1, le=1000)  # k stored; students take the first few
+    # What is searched for. KARD: the rationale. A weak teacher leaves facts out of it that the question names.
+    query: Literal["rationale", "question_and_rationale"] = "rationale"
 
 
 def queries(rationales: pa.Table, test_split: str) -> pa.Table:
@@ -51,12 +56,27 @@ def queries(rationales: pa.Table, test_split: str) -> pa.Table:
     )
 
 
+def with_questions(rows: pa.Table, questions: Mapping[str, str]) -> pa.Table:
+    """:func:`queries` with the question's text before each rationale; ``questions`` are texts by question id."""
+    joined = [f"{questions[row['question_id']]} {row['rationale']}" for row in rows.to_pylist()]
+    return rows.set_column(rows.column_names.index("rationale"), "rationale", pa.array(joined, pa.string()))
+
+
 def find_silver_passages(
-    rationales: pa.Table, folder: str, config: SilverConfig, artifact: Artifact, *, test_split: str
+    rationales: pa.Table,
+    questions: Mapping[str, str],
+    folder: str,
+    config: SilverConfig,
+    artifact: Artifact,
+    *,
+    test_split: str,
 ) -> Manifest:
-    """Retrieve for every query of :func:`queries`; writes schema SILVER."""
+    """Retrieve for every query of :func:`queries`; writes schema SILVER. ``questions`` are texts by question id."""
+    asked = queries(rationales, test_split)
+    if config.query == "question_and_rationale":
+        asked = with_questions(asked, questions)
     found = map_resumable(
-        queries(rationales, test_split),
+        asked,
         lambda rows: retrieve_for(rows, folder=folder, k=config.passages, query_column="rationale"),
         artifact=artifact,
         schema=SILVER,

@@ -95,11 +95,11 @@ def test_a_small_set_is_memorised_and_the_student_loads(llama_folder: Path, tmp_
     before = mean_loss(AutoModelForCausalLM.from_pretrained(llama_folder), artifact, pad=2)
     written = AutoModelForCausalLM.from_pretrained(artifact.at("model"))
     assert before > 4
+    assert written.dtype == torch.bfloat16
     assert mean_loss(written, artifact, pad=2) < 0.5
     assert manifest.counts["final_loss"] < 0.5
     assert manifest.counts["steps"] == 120
     assert manifest.rows == {"examples": ROWS}
-    assert written.dtype == torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(artifact.at("model"))
     asked = tokenizer("Question: What is 3?\nOptions: yes; no\nExplanation:", return_tensors="pt")
     answer = written.generate(**asked, max_new_tokens=40, do_sample=False)[0, asked.input_ids.shape[1] :]

@@ -1,14 +1,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
-from kard_ray.benchmarks.question import Question
+from kard_ray.benchmarks.question import Question, WorkedExample
 from kard_ray.teacher.filters.registry import FilterName
-from kard_ray.teacher.rationales import GENERATION, RATIONALES, TeacherConfig, count, requests, verify
+from kard_ray.teacher.prompt import TeacherTemplate, prompt_ids, teacher_messages
+from kard_ray.teacher.rationales import (
+    GENERATION,
+    RATIONALES,
+    TeacherConfig,
+    TeacherRenderer,
+    count,
+    requests,
+    verify,
+)
 
 TEXTS = {
     "p1": {"title": "Chile", "text": "The area of Chile is 756,102."},
@@ -74,9 +87,47 @@ def test_questions_of_a_kind_and_samples_of_a_question_stand_together() -> None:
 
 def test_gold_passages_are_shown_only_when_the_teacher_is_grounded() -> None:
     grounded = requests(QUESTIONS, TeacherConfig(grounding="gold"), TEXTS, test_split="test").to_pylist()
-    assert {tuple(row["titles"]) for row in grounded} == {("Chile", "Norway")}
+    assert {tuple(row["facts"]) for row in grounded} == {(TEXTS["p1"]["text"], TEXTS["p2"]["text"])}
     alone = requests(QUESTIONS, TeacherConfig(grounding="none"), TEXTS, test_split="test").to_pylist()
-    assert {tuple(row["texts"]) for row in alone} == {()}
+    assert {tuple(row["facts"]) for row in alone} == {()}
+
+
+def test_a_focused_teacher_is_shown_the_sentences_that_bear_on_the_question() -> None:
+    long = {"p1": {"title": "Chile", "text": "Chile is long. Copper is mined. Chile is larger than most."}}
+    config = TeacherConfig(grounding="gold", focus_sentences=1)
+    rows = requests(QUESTIONS, config, TEXTS | long, test_split="test").to_pylist()
+    assert {tuple(row["facts"]) for row in rows} == {("Chile is larger than most.", TEXTS["p2"]["text"])}
+
+
+@pytest.mark.parametrize("template", ["chat", "plain"])
+def test_the_renderer_writes_each_requests_prompt_with_the_examples_of_its_kind(
+    llama_folder: Path, template: TeacherTemplate
+) -> None:
+    rows = requests(QUESTIONS, TeacherConfig(samples=1, grounding="gold"), TEXTS, test_split="test")
+    examples = {
+        kind: [
+            WorkedExample(
+                question=f"Of kind {kind}?", options=("yes", "no"), answer=1, passages=(), rationale="It is."
+            )
+        ]
+        for kind in ("a", "b")
+    }
+    plain = {kind: [asdict(example) for example in found] for kind, found in examples.items()}
+    rendered = TeacherRenderer(str(llama_folder), plain, "text", template)(rows)
+    assert rendered.column_names == ["rationale_id", "question_id", "split", "sample", "prompt_ids"]
+    assert rendered["rationale_id"] == rows["rationale_id"]
+    assert rendered.schema.field("prompt_ids").type == pa.list_(pa.int32())
+    tokenizer = AutoTokenizer.from_pretrained(llama_folder)
+    for row, ids in zip(rows.to_pylist(), rendered["prompt_ids"].to_pylist(), strict=True):
+        messages = teacher_messages(
+            question=row["question"],
+            options=row["options"],
+            answer=row["answer"],
+            facts=[TEXTS["p1"]["text"], TEXTS["p2"]["text"]],
+            examples=examples[row["kind"]],
+            form="text",
+        )
+        assert ids == prompt_ids(tokenizer, messages, template)
 
 
 def test_the_first_filter_that_objects_gives_the_reason_and_no_row_disappears() -> None:

@@ -15,7 +15,9 @@ from kard_ray.teacher.filters.supported import NUMBER
 from kard_ray.teacher.focus import sentences
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_COMPARISON = re.compile(r"\b(?:\w+er|more|less|same|both|equal)\b", re.IGNORECASE)
+# "The birth rate of Niger is 46.29 births/1,000" has two numbers and a word in -er, and compares nothing.
+_COMPARISON = re.compile(r"\b(?:\w+er|more|less)\b.*\bthan\b|\b(?:same|both|equal)\b", re.IGNORECASE)
+_CONCLUSION = re.compile(r"\bso the answer is\b", re.IGNORECASE)
 _SHORTEST = 4  # shorter words are mostly grammar
 
 
@@ -33,7 +35,9 @@ class Grounded:
         """Return why to drop the rationale, or None to keep it."""
         asked = _words(written.question)
         cited: set[int] = set()
-        for sentence in sentences(written.rationale.strip())[:-1]:  # the last one is the conclusion
+        text = written.rationale
+        closings = [match.start() for match in _CONCLUSION.finditer(text)]
+        for sentence in sentences(text[: closings[-1] if closings else None].strip()):
             facts, words = _facts(sentence), _words(sentence)
             if not facts or (_COMPARISON.search(sentence) and len(NUMBER.findall(sentence)) > 1):
                 continue  # a comparison joins two facts: true_comparisons looks at it

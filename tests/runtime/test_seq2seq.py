@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from kard_ray.runtime.engine import GENERATED
+from kard_ray.runtime.seq2seq import Seq2SeqGenerator
+
+# Of very different lengths, so that most of them are padded when they stand in one batch.
+PROMPTS = [
+    "Question: Which of these is larger? Options: yes; no\nExplanation:",
+    "x",
+    "The population of Norway is 5,509,733. " * 6,
+    "Is Chile larger?",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(t5_folder: Path) -> Any:
+    return AutoTokenizer.from_pretrained(t5_folder)
+
+
+@pytest.fixture(scope="module")
+def model(t5_folder: Path) -> Any:
+    return AutoModelForSeq2SeqLM.from_pretrained(t5_folder).eval()
+
+
+def generator(folder: Path, *, seed: int = 0, **sampling: Any) -> Seq2SeqGenerator:
+    greedy = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_tokens": 12, "stop": []}
+    return Seq2SeqGenerator(str(folder), "float32", greedy | sampling, seed)
+
+
+def batch(tokenizer: Any, prompts: list[str]) -> pa.Table:
+    ids = [tokenizer(prompt).input_ids for prompt in prompts]
+    return pa.table(
+        {
+            "prediction_id": [f"none/{n}" for n in range(len(ids))],
+            "prompt_ids": pa.array(ids, pa.list_(pa.int32())),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def written(t5_folder: Path, tokenizer: Any) -> pa.Table:
+    return generator(t5_folder)(batch(tokenizer, PROMPTS))
+
+
+def test_each_row_keeps_its_columns_and_gains_what_was_generated(written: pa.Table) -> None:
+    assert written.schema == pa.schema([("prediction_id", pa.string()), *GENERATED])
+    assert written["prediction_id"].to_pylist() == [f"none/{n}" for n in range(len(PROMPTS))]
+    assert set(written["error"].to_pylist()) == {""}
+
+
+def test_greedy_text_is_what_the_model_writes_for_each_prompt_alone(
+    written: pa.Table, model: Any, tokenizer: Any
+) -> None:
+    texts = []
+    for prompt, tokens in zip(PROMPTS, written["generated_tokens"].to_pylist(), strict=True):
+        alone = model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=12, do_sample=False)[0]
+        assert tokens == len(alone) - 1  # without the decoder's start token
+        texts.append(tokenizer.decode(alone, skip_special_tokens=True))
+    assert written["generated_text"].to_pylist() == texts
+    assert len(set(texts)) > 1
+
+
+def test_the_rows_of_a_batch_do_not_depend_on_each_other(
+    written: pa.Table, t5_folder: Path, tokenizer: Any
+) -> None:
+    generate = generator(t5_folder)
+    for n, prompt in enumerate(PROMPTS):
+        alone = generate(batch(tokenizer, [prompt])).drop_columns(["prediction_id"])
+        assert alone == written.slice(n, 1).drop_columns(["prediction_id"])
+
+
+def test_prompt_tokens_are_counted_without_the_padding(written: pa.Table, tokenizer: Any) -> None:
+    lengths = [len(tokenizer(prompt).input_ids) for prompt in PROMPTS]
+    assert len(set(lengths)) > 2
+    assert written["prompt_tokens"].to_pylist() == lengths
+
+
+def test_a_row_that_ends_early_is_not_counted_with_its_padding(t5_folder: Path, tokenizer: Any) -> None:
+    generate = generator(t5_folder, max_tokens=12)
+    first = generate(batch(tokenizer, PROMPTS))["generated_text"][0].as_py()
+    (end, *_) = tokenizer(first, add_special_tokens=False).input_ids
+    generate.model.generation_config.eos_token_id = [1, end]  # the first row's first token now ends a text
+    counts = generate(batch(tokenizer, PROMPTS))["generated_tokens"].to_pylist()
+    assert counts[0] == 1
+    assert max(counts) > 1
+
+
+def test_a_text_ends_before_the_first_stop_string(written: pa.Table, t5_folder: Path, tokenizer: Any) -> None:
+    text = written["generated_text"][0].as_py()
+    assert len(text) >= 4
+    stops = [text[3:], text[2:4], "does not occur"]
+    stopped = generator(t5_folder, stop=stops)(batch(tokenizer, PROMPTS[:1]))
+    assert stopped["generated_text"].to_pylist() == [text[: min(text.index(stop) for stop in stops[:2])]]
+
+
+def test_no_more_tokens_are_written_than_allowed(t5_folder: Path, tokenizer: Any) -> None:
+    for limit in (1, 3):
+        counts = generator(t5_folder, max_tokens=limit)(batch(tokenizer, PROMPTS))["generated_tokens"]
+        assert max(counts.to_pylist()) <= limit
+
+
+def test_what_is_sampled_follows_the_seed(t5_folder: Path, tokenizer: Any, written: pa.Table) -> None:
+    def sample(seed: int) -> list[str]:
+        found: list[str] = generator(t5_folder, seed=seed, temperature=1.0)(batch(tokenizer, PROMPTS))[
+            "generated_text"
+        ].to_pylist()
+        return found
+
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)
+    assert sample(1) != written["generated_text"].to_pylist()
