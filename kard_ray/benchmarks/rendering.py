@@ -41,6 +41,7 @@ def conclusion(options: Sequence[str], answer: int, form: AnswerForm) -> str:
 
 
 _ANSWER = re.compile(r"\banswer(?: is|:)\s*", re.IGNORECASE)
+_NOT = re.compile(r"\W*(?:not|n['’]t)\b", re.IGNORECASE)  # "is not Lisbon" names no answer
 # "(B)" anywhere, or "B", "B.", "B) ..." at the start; "A boat" and "I think" start with a word, not with a letter.
 _LETTER = re.compile(r"\(([A-Z])\)|^\W*([A-Z])(?=\s*$|[^\w\s'’-])")
 
@@ -53,7 +54,8 @@ def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | N
     ends = [match.end() for match in _ANSWER.finditer(text)]
     tail = text[ends[-1] :] if ends else text
     tail = tail.strip().split("\n", 1)[0]
-    if form == "letter":
+    denied = bool(ends and _NOT.match(tail))
+    if form == "letter" and not denied:
         letters = {(a or b) for a, b in _LETTER.findall(tail)} & set(LETTERS[: len(options)])
         if len(letters) == 1:
             return LETTERS.index(letters.pop())
@@ -62,6 +64,8 @@ def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | N
     if exact:
         return exact[0] if len(exact) == 1 else None
     named = _named(wanted, [_normal(option) for option in options])
+    if denied:  # only an option that itself begins so: "not guilty"
+        named = {i for i in named if wanted.startswith(_normal(options[i]))}
     return named.pop() if len(named) == 1 else None
 
 

@@ -227,11 +227,13 @@ class RunDirectory:
     def why_stale(self, spec: ArtifactSpec) -> str:
         """Why ``spec`` has to be made although its stage has artifacts: the fields that changed.
 
-        Returns "not made yet" when the stage has none. Compares with the newest finished artifact.
+        Returns "not made yet" when the stage has none. Compares with the newest finished artifact; names the
+        manifests of others that cannot be read. Raises UserError when the own one cannot be.
         """
-        manifests = self._finished(spec.stage)
+        manifests, broken = self._finished(spec)
+        note = f"; cannot be read: {', '.join(broken)}" if broken else ""
         if not manifests:
-            return "not made yet"
+            return f"not made yet{note}"
         last = max(manifests, key=lambda m: m.created)
         changes = [
             f"{name}: {_short(old)} -> {_short(new)}"
@@ -244,14 +246,24 @@ class RunDirectory:
         ]
         if last.stage_version != spec.version:
             changes.append(f"stage version: {last.stage_version} -> {spec.version}")
-        return "changed: " + "; ".join(changes or ["nothing that is recorded"])
+        return "changed: " + "; ".join(changes or ["nothing that is recorded"]) + note
 
-    def _finished(self, stage: str) -> list[Manifest]:
-        folder = posixpath.join(self.path, stage)
-        if not self.fs.exists(folder):
-            return []
-        paths = [posixpath.join(path, MANIFEST) for path in self.fs.ls(folder, detail=False)]
-        return [self.read_manifest(path) for path in paths if self.fs.exists(path)]
+    def _finished(self, spec: ArtifactSpec) -> tuple[list[Manifest], list[str]]:
+        """Manifests of the stage, and the paths of those that cannot be read."""
+        found: list[Manifest] = []
+        broken: list[str] = []
+        folder = posixpath.join(self.path, spec.stage)
+        for key in self.fs.ls(folder, detail=False) if self.fs.exists(folder) else ():
+            path = posixpath.join(key, MANIFEST)
+            if not self.fs.exists(path):
+                continue
+            try:
+                found.append(self.read_manifest(path))
+            except UserError:
+                if posixpath.basename(key) == spec.key:
+                    raise
+                broken.append(path)
+        return found, broken
 
 
 def _plain(value: Any) -> Any:

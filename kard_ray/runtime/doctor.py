@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,12 +55,13 @@ class Check:
 def examine(*, run_dir: Path = Path("runs"), cache_dir: Path | None = None) -> list[Check]:
     """Examine this machine for runs below ``run_dir``; takes a few seconds, changes and downloads nothing."""
     cache_dir = cache_dir or default_cache_dir()
-    torch = _Torch.look()
+    with ThreadPoolExecutor() as pool:  # both wait for a subprocess
+        vllm, torch = pool.submit(_vllm), _Torch.look()
     return [
         _python(),
         Check(name="operating system", ok=sys.platform == "linux" or None, found=platform.platform()),
         *(_package(name) for name in _REQUIRED),
-        _vllm(),
+        vllm.result(),
         torch.build(),
         torch.gpus(),
         torch.companions(),

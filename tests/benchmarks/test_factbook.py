@@ -10,6 +10,7 @@ from kard_ray.benchmarks import factbook_wordings as wordings
 from kard_ray.benchmarks.factbook import Factbook, FactbookConfig
 from kard_ray.benchmarks.factbook_data import library
 from kard_ray.benchmarks.factbook_facts import ATTRIBUTES, NUMERIC_FIELDS, countries, gives_away, is_false
+from kard_ray.benchmarks.factbook_mentions import figure
 from kard_ray.benchmarks.factbook_questions import KINDS, Writer
 from kard_ray.benchmarks.question import from_table, to_table
 from kard_ray.benchmarks.rendering import conclusion, parse_answer
@@ -225,13 +226,25 @@ def test_examples_are_short_chains_over_real_train_passages(factbook, factbook_q
         for example in examples:
             assert set(example.passages) <= texts
             assert example.question not in train
-            assert 15 <= len(example.rationale.split()) <= 45
+            assert 5 <= len(example.rationale.split()) <= 45  # a choice is one copied fact
             assert "answer is" not in example.rationale
             assert not any(re.search(rf"of (?:the )?{re.escape(s)} is", example.rationale) for s in held_out)
             joined = " ".join(example.passages)
             for number in re.findall(r"\d[\d,.]*\d", example.rationale):
                 assert number in joined
     assert len(factbook.examples("unknown kind")) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["compare", "compare_bridge"])
+def test_the_gold_passages_of_a_comparison_come_in_the_order_in_which_they_are_cited(kind):
+    by_name = {country.name: country for country in countries()}
+    writer = Writer(countries(), random.Random("order"))
+    for draft in (writer.write(kind) for _ in range(100)):
+        field = numeric_field(draft)
+        pair = [by_name[name] for name in draft.subjects]
+        cited = [draft.rationale.index(figure(field, country)) for country in pair]
+        assert cited == sorted(cited)
+        assert [country.numbers[field.key].passage_id for country in pair] == list(draft.gold_passages[-2:])
 
 
 def test_every_comparison_in_an_example_is_true(factbook):

