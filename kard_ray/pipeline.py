@@ -289,11 +289,10 @@ class Pipeline:
         sources: list[PassageSource] = ["none"]
         found: dict[str, list[dict[str, Any]]] = {}
         if reads:
-            sources = [
-                s
-                for s in self.recipe.prediction.sources
-                if s != "silver" or (silver and self.predicts_silver)
-            ]
+            # A new question has no rationale, so only what the question itself finds can be read.
+            sources = list(self.recipe.prediction.sources) if silver else ["bm25"]
+            if not self.predicts_silver:
+                sources = [source for source in sources if source != "silver"]
             if "silver" in sources:
                 found = self._silver_by_question()
             self.knowledge_artifact.verify()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import secrets
+import signal
 import socket
 import subprocess
 import urllib.error
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import BIN, REPOSITORY, World, environment, only, ray_folder, wait_until
+from tests.e2e.world import BIN, REPOSITORY, World, environment, left_in, only, ray_folder, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -97,6 +100,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             head.terminate()  # `ray start --block` ends the processes that it started, and only those
             head.wait(timeout=60)
+            for pid in left_in(folder):  # Ray's agents would wait half a minute for the head that is gone
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def test_strangers_cannot_submit_jobs(cluster: Cluster) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kard_ray.teacher.rationales import RATIONALES
-from kard_ray.teacher.silver import queries
+from kard_ray.teacher.silver import queries, with_questions
 
 
 def table(rows: list[tuple[str, str, int, bool]]) -> pa.Table:
@@ -74,3 +74,20 @@ def test_ids_are_unique_and_every_test_question_has_exactly_one(
     assert sorted(tests) == sorted({q for q, split, _, _ in rows if split == "test"})
     training = {row["rationale_id"] for row in found if row["split"] == "train"}
     assert training == {f"{q}#{sample}" for q, split, sample, kept in rows if split == "train" and kept}
+
+
+def test_a_question_can_stand_before_the_rationale_in_the_query() -> None:
+    rows = pa.table(
+        {
+            "rationale_id": ["q1#0", "q2#0"],
+            "question_id": ["q1", "q2"],
+            "split": ["train", "test"],
+            "rationale": ["Lisbon is in Portugal.", "So the answer is no."],
+        }
+    )
+    joined = with_questions(rows, {"q1": "Where is Lisbon?", "q2": "Is it?"})
+    assert joined["rationale"].to_pylist() == [
+        "Where is Lisbon? Lisbon is in Portugal.",
+        "Is it? So the answer is no.",
+    ]
+    assert joined.drop_columns(["rationale"]).equals(rows.drop_columns(["rationale"]))
