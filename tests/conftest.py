@@ -31,6 +31,8 @@ def local_ray() -> Iterator[None]:
     from kard_ray.runtime.session import ClusterConfig, ray_session
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")  # training of seconds need not wait for Ray's 2 s
+        patch.setenv(
+            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2"
+        )  # training of seconds need not wait for Ray's 2 s
         with ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)):
             yield
