@@ -5,10 +5,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from kard_ray.runtime.engine import GENERATED
 from kard_ray.runtime.seq2seq import Seq2SeqGenerator
+from tests.tiny_models import tiny_t5
 
 # Of very different lengths, so that most of them are padded when they stand in one batch.
 PROMPTS = [
@@ -17,6 +18,16 @@ PROMPTS = [
     "The population of Norway is 5,509,733. " * 6,
     "Is Chile larger?",
 ]
+
+
+@pytest.fixture(scope="module")
+def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random T5 that does not write its padding token: the tied embeddings make it repeat the decoder's start."""
+    folder = tiny_t5(tmp_path_factory.mktemp("models") / "t5")
+    settings = GenerationConfig.from_pretrained(folder)
+    settings.suppress_tokens = [0]
+    settings.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def one_worker(local_ray: None, llama_folder: Path, tmp_path_factory: pytest.Tem
 
 def test_a_small_set_is_memorised_and_the_student_loads(llama_folder: Path, tmp_path: Path) -> None:
     artifact, manifest = student(
-        tmp_path, llama_folder, epochs=60, learning_rate=1e-2, precision="bf16", micro_batch_size=8
+        tmp_path, llama_folder, epochs=120, learning_rate=5e-3, precision="bf16", micro_batch_size=8
     )
     before = mean_loss(AutoModelForCausalLM.from_pretrained(llama_folder), artifact, pad=2)
     written = AutoModelForCausalLM.from_pretrained(artifact.at("model"))
@@ -98,17 +98,17 @@ def test_a_small_set_is_memorised_and_the_student_loads(llama_folder: Path, tmp_
     assert written.dtype == torch.bfloat16
     assert mean_loss(written, artifact, pad=2) < 0.5
     assert manifest.counts["final_loss"] < 0.5
-    assert manifest.counts["steps"] == 120
+    assert manifest.counts["steps"] == 240
     assert manifest.rows == {"examples": ROWS}
     tokenizer = AutoTokenizer.from_pretrained(artifact.at("model"))
-    # The loss of 120 bfloat16 steps leaves a word here or there: most rows come back whole, and each one stops.
+    # The loss of 240 bfloat16 steps leaves a word here or there: most rows come back whole, and each one stops.
     whole = 0
     for at, rationale in enumerate(rationales()["rationale"].to_pylist()):
         asked = tokenizer(f"Question: What is {at}?\nOptions: yes; no\nExplanation:", return_tensors="pt")
         answer = written.generate(**asked, max_new_tokens=40, do_sample=False)[0, asked.input_ids.shape[1] :]
         assert answer[-1] == tokenizer.eos_token_id
         whole += tokenizer.decode(answer, skip_special_tokens=True).strip() == rationale
-    assert whole >= 6
+    assert whole >= 6, whole
 
 
 def test_the_manifest_knows_tokens_model_and_seed(one_worker: Artifact, llama_folder: Path) -> None:
