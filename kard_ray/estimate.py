@@ -1,8 +1,8 @@
 """What a run will cost before it is started: rows, tokens, and time where a rate is known.
 
 Token counts are upper estimates from the recipe (every sample as long as ``max_tokens`` allows is counted at the
-share seen on the factbook). Times are given only for the bundled 135M model on a CPU, whose rates were measured
-(benchmarks/RESULTS.md); for other models and devices the table shows tokens, and progress shows the rate.
+share seen on the factbook). Times are given only for the bundled 135M model on a CPU, whose rates are
+known roughly; for other models and devices the table shows tokens, and progress shows the rate.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from kard_ray.recipe import Recipe
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 
-# Measured on two cores (AVX-512, bfloat16), see benchmarks/RESULTS.md. Seconds of engine start; tokens per second.
+# Round guesses for two cores with bfloat16, not measurements: seconds of engine start, tokens per second.
 ENGINE_START_S = 35.0
 GENERATE_TOKENS_S = 330.0
 TRAIN_TOKENS_S = 550.0
-EMBED_PASSAGES_S = 150.0
 
-# Tokens per item as seen on the factbook with the quickstart recipe.
+# Rough tokens per item on the factbook.
 RATIONALE_TOKENS = 55
 QUESTION_TOKENS = 55
 PASSAGE_TOKENS = 110

@@ -37,7 +37,7 @@ from kard_ray.runtime.errors import UserError
 logger = logging.getLogger(__name__)
 
 # For every worker of a run. Tensors of a training step are tens of MB: by default glibc maps each one anew, and the
-# page faults made student training 1.3 to 6 times slower than memory that is kept (533 and 111 against 710 tokens/s).
+# page faults made student training slower than memory that is kept (533 against 710 tokens/s, beside other load).
 WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),

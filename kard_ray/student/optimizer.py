@@ -1,7 +1,7 @@
 """AdamW for bfloat16 weights: float32 master copies, warm-up and linear decay.
 
 bfloat16 keeps 8 bits of a weight, so an update below 1/256 of it is lost; the master copy keeps it. Training
-SmolLM2-135M so on a two-core CPU with bfloat16 instructions is 3 to 5 times as fast as float32 weights under autocast.
+SmolLM2-135M so is meant to beat float32 weights under autocast on CPUs with bfloat16 (benchmarks/).
 """
 
 from __future__ import annotations
