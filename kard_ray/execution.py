@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from rich.table import Table
 from kard_ray.estimate import estimate, missing_inputs
 from kard_ray.evaluation.scoring import wilson_interval
 from kard_ray.pipeline import Pipeline, read_run_recipe
-from kard_ray.recipe import load_recipe
+from kard_ray.recipe import Recipe, load_recipe
 from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.models import ModelStatus, check_model, resolve_model
 from kard_ray.runtime.session import ray_session
 from kard_ray.student.methods.registry import METHODS
 
@@ -39,7 +40,9 @@ def run_stages(
     _say(f"recipe {recipe.name}, run directory {pipeline.run.root}")
     with ExitStack() as stack:
         connected = False
-        for step in pipeline.steps(stages):
+        steps = pipeline.steps(stages)
+        _require_models(recipe, {step.stage for step in steps if not step.artifact.finished})
+        for step in steps:
             state = pipeline.state(step)
             if state == "finished":
                 _say(f"{step.label}: finished before, skipped")
@@ -57,6 +60,20 @@ def run_stages(
         pipeline.publish_report()  # also when it was finished before: another recipe's may have been published since
         print_report(pipeline.results(), pipeline.seconds())
         _say(f"results: {pipeline.run.root}/report/results.json")
+
+
+def _require_models(recipe: Recipe, stages: Collection[str]) -> None:
+    """Have the models of ``stages`` on this machine before the first one starts; raises UserError naming the field."""
+    for stage, field, ref in (
+        ("knowledge", "knowledge.embedder", recipe.knowledge.embedder),
+        ("rationales", "teacher.model", recipe.teacher.model),
+        ("train", "student.model", recipe.student.model),
+    ):
+        if stage in stages and check_model(ref).status is not ModelStatus.READY:
+            try:
+                resolve_model(ref)
+            except UserError as error:
+                raise UserError(f"recipe field {field}: {error}") from error
 
 
 def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ place that knows the whole way; no stage calls another.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from kard_ray.benchmarks.question import QUESTIONS, Question, from_table, to_table
+from kard_ray.benchmarks.question import QUESTIONS, Question, Split, from_table, to_table
 from kard_ray.benchmarks.registry import load_benchmark
+from kard_ray.benchmarks.selection import select
 from kard_ray.recipe import Recipe, parse_recipe
 from kard_ray.runtime.artifacts import PARTS, Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
@@ -24,7 +24,7 @@ from kard_ray.student.methods.registry import METHODS, MethodName
 
 STAGES = ("benchmark", "knowledge", "rationales", "silver", "train", "predict", "report")
 _RUN_FILE = "run.json"
-_BENCHMARK_VERSION = 1
+_BENCHMARK_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,9 +244,7 @@ class Pipeline:
         from kard_ray.teacher.silver import find_silver_passages
 
         self.knowledge_artifact.verify()
-        texts = {
-            q.question_id: q.question for split in ("train", "dev", "test") for q in self._questions(split)
-        }
+        texts = {q.question_id: q.question for q in self._questions}
         return find_silver_passages(
             self._rationales(),
             texts,
@@ -350,20 +348,18 @@ class Pipeline:
 
     # -- what stages read --------------------------------------------------------------------------------------------
 
-    def _questions(self, split: str) -> list[Question]:
+    @cached_property
+    def _questions(self) -> list[Question]:
         self.benchmark_artifact.verify()
-        table = self.benchmark_artifact.read_table("questions.parquet")
-        return [q for q in from_table(table.select(QUESTIONS.names)) if q.split == split]
+        return from_table(self.benchmark_artifact.read_table("questions.parquet").select(QUESTIONS.names))
 
-    def selected(self, split: str) -> list[Question]:
+    def selected(self, split: Split) -> list[Question]:
         """The questions of ``split`` that the run uses, in an order fixed by their ids; raises UserError if none."""
-        questions = self._questions(split)
-        if not questions:
+        if all(q.split != split for q in self._questions):
             raise UserError(
                 f"benchmark {self.recipe.benchmark.kind}: the {split} split has no questions, and this stage needs it."
             )
-        questions.sort(key=lambda q: hashlib.sha256(q.question_id.encode()).digest())
-        return questions[: getattr(self.recipe.questions, split)]
+        return select(self._questions, split, self.recipe.questions)
 
     def _test_questions(self) -> list[Question]:
         return self.selected(self.recipe.prediction.split)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from kard_ray.benchmarks.registry import BenchmarkConfig
 from kard_ray.benchmarks.rendering import AnswerForm
+from kard_ray.benchmarks.selection import SelectionConfig
 from kard_ray.evaluation.predict import PredictionConfig
 from kard_ray.knowledge.build import KnowledgeConfig
 from kard_ray.runtime.config import Frozen
@@ -22,14 +23,6 @@ from kard_ray.runtime.session import ClusterConfig
 from kard_ray.student.config import StudentConfig
 from kard_ray.teacher.rationales import TeacherConfig
 from kard_ray.teacher.silver import SilverConfig
-
-
-class SelectionConfig(Frozen):
-    """How many questions of the benchmark the run uses, in an order fixed by their ids; null: all."""
-
-    train: int | None = Field(None, ge=1)
-    dev: int | None = Field(None, ge=1)
-    test: int | None = Field(None, ge=1)
 
 
 class Recipe(Frozen):

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from kard_ray.benchmarks.factbook_data import FactbookPassage, factbook_passages, library
 from kard_ray.benchmarks.factbook_facts import Country, countries
-from kard_ray.benchmarks.factbook_questions import KINDS, Draft, Writer
+from kard_ray.benchmarks.factbook_questions import KINDS, PATTERNS, Draft, Writer
 from kard_ray.benchmarks.question import Question, Split, WorkedExample
 from kard_ray.runtime.config import Frozen
 
@@ -35,8 +35,8 @@ _SHARES = {
     "two_hop_bridge": 17,
 }
 _COUNTRY_SHARES: dict[Split, float] = {"train": 0.6, "dev": 0.15, "test": 0.25}
-_RULES = 1  # raise it with every change that alters a question
-_EXAMPLES_PER_KIND = 4
+_RULES = 2  # raise it with every change that alters a question
+_EXAMPLES_PER_PATTERN = 4
 _MIN_EXAMPLE_WORDS, _MAX_EXAMPLE_WORDS = 5, 45
 
 
@@ -71,15 +71,15 @@ class Factbook:
             drafts = self._drafts[split]
             yield from (_question(draft, split) for draft in drafts)
 
-    def examples(self, kind: str) -> Sequence[WorkedExample]:
-        """Four worked examples about train countries for one of the six kinds, else one of each kind.
+    def examples(self, pattern: str) -> Sequence[WorkedExample]:
+        """Four worked examples about train countries for one pattern of :data:`PATTERNS`, else one of each kind.
 
         They are not among the train questions. Their rationale states the bridge, each fact with its
         figure, and the comparison.
         """
-        if kind in self._worked:
-            return self._worked[kind]
-        return tuple(examples[0] for examples in self._worked.values())
+        if pattern in self._worked:
+            return self._worked[pattern]
+        return tuple(self._worked[patterns[0]][0] for patterns in PATTERNS.values())
 
     def passages(self) -> Sequence[FactbookPassage]:
         """The knowledge that answers the questions."""
@@ -105,8 +105,12 @@ class Factbook:
 
     @cached_property
     def _worked(self) -> dict[str, tuple[WorkedExample, ...]]:
-        """The examples are the train writer's first questions, so that it never writes them again."""
-        return {kind: _examples(self._writers["train"], kind) for kind in KINDS}
+        """The examples are among the train writer's first questions, so that it never writes them again."""
+        return {
+            name: tuple(map(_worked_example, drafts))
+            for kind in KINDS
+            for name, drafts in _example_drafts(self._writers["train"], kind).items()
+        }
 
     @cached_property
     def _drafts(self) -> dict[Split, list[Draft]]:
@@ -140,6 +144,7 @@ def _question(draft: Draft, split: Split) -> Question:
         question_id=f"factbook-{hashlib.sha256(content.encode()).hexdigest()[:16]}",
         split=split,
         kind=draft.kind,
+        pattern=draft.pattern,
         question=draft.question,
         options=draft.options,
         answer=draft.answer,
@@ -148,19 +153,22 @@ def _question(draft: Draft, split: Split) -> Question:
     )
 
 
-def _examples(writer: Writer, kind: str) -> tuple[WorkedExample, ...]:
-    """The writer's next four questions of ``kind`` whose chain of facts is short, with that chain."""
-    found: list[WorkedExample] = []
-    while len(found) < _EXAMPLES_PER_KIND:
+def _example_drafts(writer: Writer, kind: str) -> dict[str, list[Draft]]:
+    """The writer's next questions of ``kind``: four of each pattern whose chain of facts is short."""
+    found: dict[str, list[Draft]] = {pattern: [] for pattern in PATTERNS[kind]}
+    while any(len(drafts) < _EXAMPLES_PER_PATTERN for drafts in found.values()):
         draft = writer.write(kind)
-        if _MIN_EXAMPLE_WORDS <= len(draft.rationale.split()) <= _MAX_EXAMPLE_WORDS:
-            found.append(
-                WorkedExample(
-                    question=draft.question,
-                    options=draft.options,
-                    answer=draft.answer,
-                    passages=tuple(library().by_id[passage_id].text for passage_id in draft.gold_passages),
-                    rationale=draft.rationale,
-                )
-            )
-    return tuple(found)
+        fits = _MIN_EXAMPLE_WORDS <= len(draft.rationale.split()) <= _MAX_EXAMPLE_WORDS
+        if fits and len(found[draft.pattern]) < _EXAMPLES_PER_PATTERN:
+            found[draft.pattern].append(draft)
+    return found
+
+
+def _worked_example(draft: Draft) -> WorkedExample:
+    return WorkedExample(
+        question=draft.question,
+        options=draft.options,
+        answer=draft.answer,
+        passages=tuple(library().by_id[passage_id].text for passage_id in draft.gold_passages),
+        rationale=draft.rationale,
+    )

@@ -21,11 +21,13 @@ MIN_RATIO = 1.25  # two figures are only compared if the larger is at least this
 class Mention:
     """A country in a question: by name, or by a bridge ("the country whose capital is Lisbon").
 
-    A bridge has a ``statement`` ("The capital of Portugal is Lisbon.") and the passage that makes it.
+    A bridge is a key of BRIDGES; it has a ``statement`` ("The capital of Portugal is Lisbon.") and the passage that
+    makes it.
     """
 
     country: Country
     phrase: str
+    bridge: str = ""
     statement: str = ""
     passage_id: str = ""
 
@@ -51,9 +53,8 @@ def bridge(country: Country, rng: random.Random, avoid: str = "") -> Mention | N
         return None
     attribute, value = rng.choice(usable)
     phrase = BRIDGES[attribute.key].format(v=value)
-    return Mention(
-        country, phrase, told(attribute, country, value), country.answers[attribute.key].passage_of(value)
-    )
+    passage_id = country.answers[attribute.key].passage_of(value)
+    return Mention(country, phrase, attribute.key, told(attribute, country, value), passage_id)
 
 
 _COMMON_WORDS = re.compile(

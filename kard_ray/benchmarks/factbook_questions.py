@@ -38,9 +38,46 @@ from kard_ray.benchmarks.factbook_mentions import (
 )
 from kard_ray.runtime.errors import UserError
 
-KINDS = ("compare", "compare_bridge", "choice", "choice_bridge", "two_hop", "two_hop_bridge")
-_SUPERLATIVE = {"larger": "largest", "smaller": "smallest", "higher": "highest", "lower": "lowest"}
+_DIRECTIONS = ("larger", "smaller")
 _YES_NO = ("yes", "no")
+
+
+def _patterns(kind: str, **endings: Sequence[str]) -> tuple[str, ...]:
+    """All of one kind: ``kind/steps/ending``, and behind it the bridge where the kind has one."""
+    bridges = [f"/{key}" for key in wordings.BRIDGES] if _is_bridged(kind) else [""]
+    return tuple(
+        f"{kind}/{steps}/{ending}{bridge}"
+        for steps, found in endings.items()
+        for ending in found
+        for bridge in bridges
+    )
+
+
+def _is_bridged(kind: str) -> bool:
+    return kind.endswith("_bridge")
+
+
+# The forms of reasoning of each kind. A weak teacher copies the form of its examples, also which figure is called the
+# larger one and which sentence leads over the bridge: shown examples of the same kind only, SmolLM2-135M wrote a kept
+# rationale for 29 % of 700 questions.
+PATTERNS = {
+    "compare": _patterns("compare", figures=_DIRECTIONS),
+    "compare_bridge": _patterns("compare_bridge", figures=_DIRECTIONS),
+    "choice": _patterns("choice", fact=("one",)),
+    "choice_bridge": _patterns("choice_bridge", fact=("one",)),
+    "two_hop": _patterns("two_hop", winner=_DIRECTIONS, three=_DIRECTIONS, same=_YES_NO, both=_YES_NO),
+    "two_hop_bridge": _patterns(
+        "two_hop_bridge",
+        two=_DIRECTIONS,
+        borders=_DIRECTIONS,
+        exports=_DIRECTIONS,
+        imports=_DIRECTIONS,
+        same=_YES_NO,
+        both=_YES_NO,
+    ),
+}
+KINDS = tuple(PATTERNS)
+_SUPERLATIVE = {"larger": "largest", "smaller": "smallest", "higher": "highest", "lower": "lowest"}
 _TRIES_PER_TURN = 150  # then the next field or attribute has its turn
 _TURNS = 12
 _T = TypeVar("_T")
@@ -51,6 +88,7 @@ class Draft:
     """A question before it gets its id and split; ``rationale`` is the chain of facts that answers it."""
 
     kind: str
+    pattern: str
     question: str
     options: tuple[str, ...]
     answer: int
@@ -120,9 +158,9 @@ class Writer:
             *(figure(field, c) for c in (first, second)),
             comparison(field, first, second),
         ]
-        return self._draft(
-            kind, question, _YES_NO, 0 if yes else 1, mentions, figure_passages(field, (first, second)), steps
-        )
+        pattern = f"figures/{_direction(first is high)}"
+        passages = figure_passages(field, (first, second))
+        return self._draft(kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps, pattern)
 
     def _choice(self, kind: str, turn: int) -> Draft | None:
         attribute = self._attributes[turn % len(self._attributes)]
@@ -144,7 +182,7 @@ class Writer:
             fact,
         ]
         passages = (mention.country.answers[attribute.key].passage_of(value),)
-        return self._draft(kind, texts[gold], options, gold, [mention], passages, steps)
+        return self._draft(kind, texts[gold], options, gold, [mention], passages, steps, "fact/one")
 
     def _winner(self, kind: str, _: int) -> Draft | None:
         """Which attribute has the country with the larger figure: a comparison, then one more fact."""
@@ -171,7 +209,8 @@ class Writer:
             told(attribute, winner, options[gold]),
         ]
         passages = (*figure_passages(field, pair), winner.answers[attribute.key].passage_of(options[gold]))
-        return self._draft(kind, question, options, gold, mentions, passages, steps)
+        pattern = f"winner/{_direction(wants_high)}"
+        return self._draft(kind, question, options, gold, mentions, passages, steps, pattern)
 
     def _largest_of_three(self, kind: str, _: int) -> Draft | None:
         field = self._rng.choice(self._fields)
@@ -193,7 +232,10 @@ class Writer:
         ]
         options = tuple(country.name for country in three)
         mentions = [named(country) for country in three]
-        return self._draft(kind, question, options, gold, mentions, figure_passages(field, three), steps)
+        pattern = f"three/{_direction(wants_high)}"
+        return self._draft(
+            kind, question, options, gold, mentions, figure_passages(field, three), steps, pattern
+        )
 
     def _larger_of_two(self, kind: str, _: int) -> Draft | None:
         field = self._rng.choice(self._fields)
@@ -215,7 +257,10 @@ class Writer:
             *(figure(field, country) for country in pair),
             comparison(field, winner, loser),
         ]
-        return self._draft(kind, question, options, gold, mentions, figure_passages(field, pair), steps)
+        pattern = f"two/{_direction(winner is high_low(field, pair)[0])}"
+        return self._draft(
+            kind, question, options, gold, mentions, figure_passages(field, pair), steps, pattern
+        )
 
     def _inner(self, kind: str, _: int) -> Draft | None:
         """Two figures inside one passage: the land borders, export shares or import shares of one country."""
@@ -250,7 +295,9 @@ class Writer:
             f"{winner.plain} is {'larger' if wants_high else 'smaller'} than {loser.plain}.",
         ]
         options = (name_a, name_b)
-        return self._draft(kind, question, options, gold, mentions, (a.passage_id, b.passage_id), steps)
+        pattern = f"{table}/{_direction(wants_high)}"
+        passages = (a.passage_id, b.passage_id)
+        return self._draft(kind, question, options, gold, mentions, passages, steps, pattern)
 
     def _same_or_both(self, kind: str, turn: int) -> Draft | None:
         usable = [attribute for attribute in self._attributes if attribute.label or attribute.roles]
@@ -284,7 +331,9 @@ class Writer:
             "These two are the same." if yes else "These two are different.",
         ]
         passages = tuple(c.answers[attribute.key].passage_of(v) for c, v in zip(pair, values, strict=True))
-        return self._draft(kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps)
+        return self._draft(
+            kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps, f"same/{_YES_NO[not yes]}"
+        )
 
     def _both(self, kind: str, attribute: Attribute, yes: bool) -> Draft | None:
         first = self._pick(1, lambda country: attribute.key in country.answers)
@@ -312,7 +361,9 @@ class Writer:
             steps.append(f"The {attribute.roles} of {country.phrase} {verb} {value}.")
         steps.append("It holds for both." if yes else "It does not hold for both.")
         passages = tuple(country.answers[attribute.key].passage_of(value) for country in pair)
-        return self._draft(kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps)
+        return self._draft(
+            kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps, f"both/{_YES_NO[not yes]}"
+        )
 
     # -- parts ------------------------------------------------------------------------------------------
 
@@ -354,7 +405,8 @@ class Writer:
                 return None
             found.append((mention, value))
         clean = all(
-            value not in other and is_false(attribute, value, mention.country.answers[attribute.key])
+            value.casefold() not in other.casefold()
+            and is_false(attribute, value, mention.country.answers[attribute.key])
             for index, (_, value) in enumerate(found)
             for place, (mention, other) in enumerate(found)
             if place != index
@@ -370,21 +422,23 @@ class Writer:
         mentions: Sequence[Mention],
         passages: Sequence[str],
         steps: Sequence[str],
+        pattern: str,
     ) -> Draft:
-        bridges = [mention.passage_id for mention in mentions if mention.passage_id]
+        bridges = [mention for mention in mentions if mention.bridge]
         return Draft(
             kind=kind,
+            pattern="/".join([kind, pattern, *(mention.bridge for mention in bridges)]),
             question=upper_first(question),
             options=options,
             answer=answer,
-            gold_passages=tuple(dict.fromkeys([*bridges, *passages])),
+            gold_passages=tuple(dict.fromkeys([*(mention.passage_id for mention in bridges), *passages])),
             subjects=tuple(mention.country.name for mention in mentions),
             rationale=" ".join(steps),
         )
 
 
-def _is_bridged(kind: str) -> bool:
-    return kind.endswith("_bridge")
+def _direction(larger: bool) -> str:
+    return _DIRECTIONS[not larger]
 
 
 def _alternate(items: Sequence[_T], turn: int) -> tuple[_T, bool]:

@@ -26,7 +26,6 @@ CHOICE = (
     "What is {p}?",
     "Which of these is {p}?",
     "Which option names {p}?",
-    "Only one of these is {p}. Which one?",
     "Choose {p}.",
 )
 

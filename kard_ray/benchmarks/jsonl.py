@@ -68,7 +68,7 @@ class Jsonl:
             home.update((row.question_id, path) for row in rows)
             yield from rows
 
-    def examples(self, kind: str) -> Sequence[WorkedExample]:
+    def examples(self, pattern: str) -> Sequence[WorkedExample]:
         """The examples file's rows, or none without such a file."""
         if self._config.examples is None:
             return ()

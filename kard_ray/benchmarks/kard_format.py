@@ -77,7 +77,7 @@ class KardFormat:
             seen.add(row.question_id)
             yield row
 
-    def examples(self, kind: str) -> Sequence[WorkedExample]:
+    def examples(self, pattern: str) -> Sequence[WorkedExample]:
         """Three worked examples in the style of the benchmark, none of them from its files."""
         return EXAMPLES[self._config.kind]
 

@@ -15,6 +15,7 @@ QUESTIONS = pa.schema(
         pa.field("question_id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("kind", pa.string(), nullable=False),
+        pa.field("pattern", pa.string(), nullable=False),
         pa.field("question", pa.string(), nullable=False),
         pa.field("options", pa.list_(pa.string()), nullable=False),
         pa.field("answer", pa.int32(), nullable=False),
@@ -28,8 +29,10 @@ QUESTIONS = pa.schema(
 class Question:
     """One multiple-choice question; ``answer`` is an index into ``options``.
 
-    ``gold_passages`` are the ids of the passages that carry its facts (empty when not known);
-    ``subjects`` are what it asks about: no subject is shared by train and test when they are given.
+    ``kind`` groups questions in the report. ``pattern`` is the form of the reasoning, finer than ``kind``: the teacher
+    is shown worked examples of the same pattern. ``gold_passages`` are the ids of the passages that carry its facts
+    (empty when not known); ``subjects`` are what it asks about: no subject is shared by train and test when they are
+    given.
     """
 
     question_id: str
@@ -38,6 +41,7 @@ class Question:
     options: tuple[str, ...]
     answer: int
     kind: str = ""
+    pattern: str = ""
     gold_passages: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
 
@@ -77,8 +81,8 @@ class Benchmark(Protocol):
         """All questions of all splits, in a fixed order."""
         ...
 
-    def examples(self, kind: str) -> Sequence[WorkedExample]:
-        """Worked examples for the teacher, fit for questions of ``kind``."""
+    def examples(self, pattern: str) -> Sequence[WorkedExample]:
+        """Worked examples for the teacher, fit for questions of ``pattern``."""
         ...
 
 
@@ -96,6 +100,7 @@ def from_table(table: pa.Table) -> list[Question]:
             question_id=row["question_id"],
             split=row["split"],
             kind=row["kind"],
+            pattern=row["pattern"],
             question=row["question"],
             options=tuple(row["options"]),
             answer=row["answer"],

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import ray
-from transformers import AutoConfig, AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, parse_answer
@@ -60,10 +59,18 @@ class PredictionConfig(Frozen):
     engine: EngineConfig = EngineConfig()
 
 
-class StudentRenderer:
-    """Adds ``prompt_ids`` from question and passages; an actor's callable."""
+class StudentPrompts:
+    """Adds ``prompt_ids`` from question and passages; an actor's callable.
 
-    def __init__(self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int) -> None:
+    Rows whose source is ``bm25`` get the passages that their query finds in ``knowledge_folder``. One actor for both
+    steps: with one each, importing what they need held up the engine's start on two cores.
+    """
+
+    def __init__(
+        self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int, knowledge_folder: str | None
+    ) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
         self.renderer = Renderer(
             tokenizer,
@@ -72,11 +79,20 @@ class StudentRenderer:
             encoder_decoder=AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder,
         )
         self.k = k
+        self.retriever = Retriever(knowledge_folder, k, "query") if knowledge_folder is not None else None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of the prediction rows in; ids, ``passage_ids``, ``prompt_ids`` out."""
+        """Columns of :func:`prediction_rows` in; ids, ``passage_ids``, ``prompt_ids`` out."""
+        rows = batch.to_pylist()
+        asking = [row for row in rows if row["source"] == "bm25"]
+        if self.retriever is not None and asking:
+            found = self.retriever(pa.table({"query": [row["query"] for row in asking]}))[
+                "passages"
+            ].to_pylist()
+            for row, passages in zip(asking, found, strict=True):
+                row["passages"] = passages
         ids, shown = [], []
-        for row in batch.to_pylist():
+        for row in rows:
             passages = row["passages"][: self.k]
             shown.append([p["passage_id"] for p in passages])
             texts = [(p["title"], p["text"]) for p in passages]
@@ -138,20 +154,18 @@ def predict(
     generate = generation(model_path=student_path, config=config.engine, sampling=config.sampling, seed=seed)
 
     def transform(rows: ray.data.Dataset) -> ray.data.Dataset:
-        if knowledge_folder is not None and "bm25" in sources:
-            rows = rows.map_batches(
-                _RetrieveWhereAsked,
-                fn_constructor_args=(knowledge_folder, k),
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=1),
-                num_cpus=0.5,
-            )
         prompts = rows.map_batches(
-            StudentRenderer,
-            fn_constructor_args=(student_path, rendering.model_dump(mode="json"), form, k),
+            StudentPrompts,
+            fn_constructor_args=(
+                student_path,
+                rendering.model_dump(mode="json"),
+                form,
+                k,
+                knowledge_folder if "bm25" in sources else None,
+            ),
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),
-            num_cpus=0.1,
+            num_cpus=0.5,
         )
         return generate(prompts)
 
@@ -174,20 +188,6 @@ def predict(
         },
         seed=seed,
     )
-
-
-class _RetrieveWhereAsked:
-    """BM25 passages for the rows whose source is ``bm25``; other rows keep what they have."""
-
-    def __init__(self, folder: str, k: int) -> None:
-        self.retriever = Retriever(folder, k, "query")
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        asked = batch["source"].to_pylist()
-        given = batch["passages"].to_pylist()
-        found = self.retriever(batch.drop_columns(["passages"]))["passages"].to_pylist()
-        passages = [f if source == "bm25" else g for source, f, g in zip(asked, found, given, strict=True)]
-        return batch.drop_columns(["passages"]).append_column("passages", pa.array(passages, PASSAGE_LIST))
 
 
 def score(written: pa.Table, questions: Mapping[str, Question], form: AnswerForm) -> pa.Table:

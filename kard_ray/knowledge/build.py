@@ -16,10 +16,9 @@ import pyarrow as pa
 import ray
 from lancedb.index import FTS, BTree, IvfFlat
 from pydantic import Field
-from transformers import AutoConfig
 
 from kard_ray.knowledge.embedding import Embedder
-from kard_ray.knowledge.passage import PASSAGES, BadRow, embedded
+from kard_ray.knowledge.passage import PASSAGES, TABLE, BadRow, embedded
 from kard_ray.knowledge.readers.registry import Corpus
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.config import Frozen
@@ -27,7 +26,6 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.parts import map_resumable
 
-TABLE = "passages"
 VERSION = 1
 
 
@@ -91,6 +89,8 @@ def read_corpus(corpus: Any) -> tuple[pa.Table, pa.Table]:
 
 def build_knowledge_base(config: KnowledgeConfig, artifact: Artifact) -> Manifest:
     """Make the knowledge base in ``artifact``; unfinished work of an earlier attempt is used."""
+    from transformers import AutoConfig
+
     model = resolve_model(config.embedder)
     dimensions = int(AutoConfig.from_pretrained(model.path, local_files_only=True).hidden_size)
     passages, failures = read_corpus(config.corpus)

@@ -6,8 +6,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
-from sentence_transformers import SentenceTransformer
 
 from kard_ray.knowledge.passage import embedded
 
@@ -18,8 +16,13 @@ class Embedder:
     def __init__(
         self, model_path: str, dtype: Literal["float32", "bfloat16"], batch_size: int, threads: int
     ) -> None:
+        # Imported here: these take seconds, and the recipe, which every process reads, needs none of them.
+        import torch
+        from sentence_transformers import SentenceTransformer
+
         if threads:
             torch.set_num_threads(threads)
+        self.torch = torch
         self.model = SentenceTransformer(
             model_path,
             local_files_only=True,
@@ -30,11 +33,11 @@ class Embedder:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """``[len(texts), dimensions]`` float32, each row of length 1."""
-        with torch.inference_mode():
+        with self.torch.inference_mode():
             vectors = self.model.encode(
                 texts, batch_size=self.batch_size, convert_to_numpy=False, convert_to_tensor=True
             )
-        return torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+        return self.torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """PASSAGES in, ``embedded`` out, same rows in the same order."""

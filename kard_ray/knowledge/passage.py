@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+TABLE = "passages"  # the LanceDB table of a knowledge base
+
 PASSAGES = pa.schema(
     [
         pa.field("passage_id", pa.string(), nullable=False),

@@ -11,8 +11,7 @@ import pyarrow as pa
 import ray
 from lancedb.query import MatchQuery
 
-from kard_ray.knowledge.build import TABLE
-from kard_ray.knowledge.passage import RETRIEVED
+from kard_ray.knowledge.passage import RETRIEVED, TABLE
 
 _MARGIN = 8  # extra hits fetched at first so that ties at the cut are broken by id, not by storage order
 

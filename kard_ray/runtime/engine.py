@@ -14,11 +14,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import ray
 from pydantic import Field
-from transformers import AutoConfig
 
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
-from kard_ray.runtime.seq2seq import seq2seq_transform
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -110,11 +108,17 @@ def _environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[st
     if device == "gpu":
         return {}
     cores = sorted(os.sched_getaffinity(0))
-    return {
+    environment = {
         "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
+        "VLLM_LOGGING_LEVEL": "ERROR",  # on a CPU it warns at each start of a dozen things that GPUs have
         # vLLM's own choice bound one of two cores (measured); with several engines it must divide them.
         "VLLM_CPU_OMP_THREADS_BIND": "auto" if config.replicas > 1 else ",".join(map(str, cores)),
     }
+    if config.replicas * config.tensor_parallel * config.pipeline_parallel == 1:
+        # The model runs in the engine's own process, not in one more. There OpenMP reads its threads from the
+        # environment, and Ray would set one.
+        environment |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(len(cores))}
+    return environment
 
 
 def generation(
@@ -125,7 +129,12 @@ def generation(
     Encoder-decoder models (T5) run in transformers, all others in vLLM, which does not know them. A prompt that
     the engine refuses ends as a row with ``error``, not as a failed job. Raises UserError when vLLM is missing.
     """
+    # Imported here: workers that only pass rows on import this module too, and these take seconds.
+    from transformers import AutoConfig
+
     if AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder:
+        from kard_ray.runtime.seq2seq import seq2seq_transform
+
         return seq2seq_transform(
             model_path=model_path,
             dtype=config.dtype,

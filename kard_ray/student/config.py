@@ -10,6 +10,9 @@ from kard_ray.runtime.config import Frozen
 from kard_ray.student.methods.registry import MethodName
 from kard_ray.student.rendering import RenderingConfig
 
+MODEL_FOLDER = "model"  # of a trained student, for transformers and vLLM
+ADAPTER_FOLDER = "adapter"  # beside it, when it was trained with LoRA
+
 
 class StudentConfig(Frozen):
     """Which students are trained, and how; one artifact per method."""

@@ -15,7 +15,6 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.callback import UserCallback
-from transformers import AutoConfig, AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
@@ -23,11 +22,10 @@ from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.progress import Progress
-from kard_ray.student.config import StudentConfig
+from kard_ray.student.config import ADAPTER_FOLDER, MODEL_FOLDER, StudentConfig
 from kard_ray.student.examples import build_examples, evidence_by_question, tokenize
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import Renderer
-from kard_ray.student.training import ADAPTER_FOLDER, MODEL_FOLDER, train_student
 
 VERSION = 1
 
@@ -98,6 +96,8 @@ def train(
     artifact: Artifact,
 ) -> Manifest:
     """Train the student of ``method`` and store it in ``artifact`` under ``model/``."""
+    from transformers import AutoConfig, AutoTokenizer
+
     model = resolve_model(config.model)
     tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
     table = training_table(
@@ -113,7 +113,7 @@ def train(
     artifact.write_table("examples.parquet", table)
     steps = max(1, round(-(-table.num_rows // config.batch_size) * config.epochs))
     trainer = _Trainer(
-        train_student,
+        _train_on_worker,
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "model_path": model.path,
@@ -154,6 +154,13 @@ def train(
         models={model.ref: model.revision},
         seed=config.seed,
     )
+
+
+def _train_on_worker(loop: dict[str, Any]) -> None:
+    # Imported here: it takes seconds, and Ray Train's controller, which imports this module, does not need it.
+    from kard_ray.student.training import train_student
+
+    train_student(loop)
 
 
 def _storage(artifact: Artifact) -> str:

@@ -18,15 +18,14 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from ray.train.v2._internal.execution import context as reports
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kard_ray.student.batching import collate, collate_source_target, micro_batches, plan_batches
-from kard_ray.student.config import StudentConfig
+from kard_ray.student.config import ADAPTER_FOLDER, MODEL_FOLDER, StudentConfig
 from kard_ray.student.loss import target_loss
 from kard_ray.student.optimizer import MasterAdamW, learning_rate
 
-MODEL_FOLDER = "model"
-ADAPTER_FOLDER = "adapter"  # beside the merged model, when the student was trained with LoRA
 _STATE = "training_state.pt"
 # Ray Train fetches reports every 2 s and holds a worker until then: with one report per step no step was faster.
 _REPORT_SECONDS = 10.0
@@ -65,7 +64,8 @@ def load_student(model_path: str, config: StudentConfig) -> Any:
 def train_student(loop: dict[str, Any]) -> None:
     """One worker's training. ``loop``: ``config`` (StudentConfig as JSON), ``model_path``, ``examples_url``."""
     config = StudentConfig.model_validate(loop["config"])
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it repeats every report; progress shows them
+    # It repeats every report, which progress shows already; Ray names this logger after its file.
+    logging.getLogger(reports.__file__).setLevel(logging.WARNING)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()

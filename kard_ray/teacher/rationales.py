@@ -15,7 +15,6 @@ from typing import Any, Literal
 import pyarrow as pa
 import ray
 from pydantic import Field
-from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question, WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm
@@ -30,7 +29,7 @@ from kard_ray.teacher.filters.registry import FilterName, filters_named
 from kard_ray.teacher.focus import focus
 from kard_ray.teacher.prompt import PLAIN_STOP, TeacherTemplate, prompt_ids, teacher_messages
 
-VERSION = 1
+VERSION = 2
 
 GENERATION = pa.schema(
     [
@@ -96,7 +95,7 @@ def requests(
                 "question_id": q.question_id,
                 "split": q.split,
                 "sample": sample,
-                "kind": q.kind,
+                "pattern": q.pattern or q.kind,
                 "question": q.question,
                 "options": list(q.options),
                 "answer": q.answer,
@@ -104,8 +103,8 @@ def requests(
             }
             for sample in range(config.test_samples if q.split == test_split else config.samples)
         )
-    # Samples of one question, and questions of one kind, stand together: their prompts share a cached prefix.
-    rows.sort(key=lambda row: (row["kind"], row["question_id"], row["sample"]))
+    # Samples of one question, and questions of one pattern, stand together: their prompts share a cached prefix.
+    rows.sort(key=lambda row: (row["pattern"], row["question_id"], row["sample"]))
     return pa.Table.from_pylist(rows)
 
 
@@ -125,8 +124,10 @@ class TeacherRenderer:
         form: AnswerForm,
         template: TeacherTemplate,
     ) -> None:
+        from transformers import AutoTokenizer
+
         self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-        self.examples = {kind: [WorkedExample(**row) for row in rows] for kind, rows in examples.items()}
+        self.examples = {name: [WorkedExample(**row) for row in rows] for name, rows in examples.items()}
         self.form, self.template = form, template
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -138,7 +139,7 @@ class TeacherRenderer:
                 options=row["options"],
                 answer=row["answer"],
                 facts=row["facts"],
-                examples=self.examples[row["kind"]],
+                examples=self.examples[row["pattern"]],
                 form=self.form,
             )
             ids.append(prompt_ids(self.tokenizer, messages, self.template))
@@ -169,8 +170,8 @@ def write_rationales(
         )
     rows = requests(questions, config, texts, test_split=test_split)
     shots = {
-        kind: [_shown_example(e, config.focus_sentences) for e in examples(kind)]
-        for kind in sorted({q.kind for q in questions})
+        name: [_shown_example(e, config.focus_sentences) for e in examples(name)]
+        for name in sorted({q.pattern or q.kind for q in questions})
     }
     stop = PLAIN_STOP if config.template == "plain" else ()
     sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})

@@ -11,7 +11,7 @@ from kard_ray.benchmarks.factbook import Factbook, FactbookConfig
 from kard_ray.benchmarks.factbook_data import library
 from kard_ray.benchmarks.factbook_facts import ATTRIBUTES, NUMERIC_FIELDS, countries, gives_away, is_false
 from kard_ray.benchmarks.factbook_mentions import figure
-from kard_ray.benchmarks.factbook_questions import KINDS, Writer
+from kard_ray.benchmarks.factbook_questions import KINDS, PATTERNS, Writer
 from kard_ray.benchmarks.question import from_table, to_table
 from kard_ray.benchmarks.rendering import conclusion, parse_answer
 from kard_ray.runtime.errors import UserError
@@ -216,23 +216,40 @@ def test_every_family_has_at_least_four_wordings_and_all_are_used(factbook_quest
             assert rows, (name, frame)
 
 
-def test_examples_are_short_chains_over_real_train_passages(factbook, factbook_questions):
+ALL_PATTERNS = [pattern for patterns in PATTERNS.values() for pattern in patterns]
+
+
+def test_every_question_has_a_pattern_of_its_kind_and_every_pattern_is_asked(factbook_questions):
+    for question in factbook_questions:
+        assert question.pattern in PATTERNS[question.kind]
+    assert {question.pattern for question in factbook_questions} == set(ALL_PATTERNS)
+
+
+@pytest.mark.parametrize("pattern", ALL_PATTERNS)
+def test_examples_are_short_chains_over_real_train_passages(factbook, factbook_questions, pattern):
     texts = {p.text for p in library().passages}
     train = {q.question for q in factbook_questions}
     held_out = {s for q in factbook_questions if q.split != "train" for s in q.subjects}
-    for kind in KINDS:
-        examples = factbook.examples(kind)
-        assert len(examples) == 4
-        for example in examples:
-            assert set(example.passages) <= texts
-            assert example.question not in train
-            assert 5 <= len(example.rationale.split()) <= 45  # a choice is one copied fact
-            assert "answer is" not in example.rationale
-            assert not any(re.search(rf"of (?:the )?{re.escape(s)} is", example.rationale) for s in held_out)
-            joined = " ".join(example.passages)
-            for number in re.findall(r"\d[\d,.]*\d", example.rationale):
-                assert number in joined
-    assert len(factbook.examples("unknown kind")) == len(KINDS)
+    examples = factbook.examples(pattern)
+    assert len(examples) == 4
+    for example in examples:
+        assert set(example.passages) <= texts
+        assert example.question not in train
+        assert 5 <= len(example.rationale.split()) <= 45  # a choice is one copied fact
+        assert "answer is" not in example.rationale
+        assert not any(re.search(rf"of (?:the )?{re.escape(s)} is", example.rationale) for s in held_out)
+        joined = " ".join(example.passages)
+        for number in re.findall(r"\d[\d,.]*\d", example.rationale):
+            assert number in joined
+        ending = pattern.split("/")[2]
+        if ending in ("larger", "smaller"):
+            assert f"is {ending} than" in example.rationale
+        if ending in YES_NO:
+            assert example.options[example.answer] == ending
+
+
+def test_an_unknown_pattern_gets_one_example_of_each_kind(factbook):
+    assert len(factbook.examples("unknown")) == len(KINDS)
 
 
 @pytest.mark.parametrize("kind", ["compare", "compare_bridge"])
@@ -249,8 +266,8 @@ def test_the_gold_passages_of_a_comparison_come_in_the_order_in_which_they_are_c
 
 def test_every_comparison_in_an_example_is_true(factbook):
     stated = 0
-    for kind in KINDS:
-        for example in factbook.examples(kind):
+    for pattern in ALL_PATTERNS:
+        for example in factbook.examples(pattern):
             for a, word, b in re.findall(
                 r"(\d[\d,.]*) is (larger|smaller) than (\d[\d,.]*\d|\d)", example.rationale
             ):

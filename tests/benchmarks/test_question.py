@@ -23,6 +23,7 @@ def questions(draw: st.DrawFn) -> Question:
         options=options,
         answer=draw(st.integers(0, len(options) - 1)),
         kind=draw(TEXT),
+        pattern=draw(TEXT),
         gold_passages=draw(TEXTS),
         subjects=draw(TEXTS),
     )

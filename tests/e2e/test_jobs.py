@@ -17,7 +17,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import BIN, REPOSITORY, World, environment, left_in, only, ray_folder, wait_until
+from tests.e2e.conftest import Finished
+from tests.e2e.world import (
+    BIN,
+    REPOSITORY,
+    World,
+    copy_run,
+    environment,
+    left_in,
+    only,
+    ray_folder,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -111,18 +122,26 @@ def test_strangers_cannot_submit_jobs(cluster: Cluster) -> None:
     assert refused.value.code in (401, 403)
 
 
-def test_a_job_runs_the_whole_pipeline(cluster: Cluster, world: World, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_a_job_runs_what_is_left_of_the_pipeline(
+    cluster: Cluster, world: World, finished: Finished, tmp_path: Path
+) -> None:
+    done_before = ("benchmark", "knowledge", "rationales", "silver")
+    run = copy_run(finished.folder, tmp_path / "run", *done_before)
     done = cluster.submit(
         "python", "jobs/pipeline.py", "--recipe", world.recipe, "--run-dir", run,
-        "--set", "student.methods=[kard]", "--set", "prediction.sources=[bm25]",
+        "--set", "student.methods=[kard]",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    for label in ("benchmark", "knowledge", "rationales", "silver", "train/kard", "predict/kard", "report"):
+    for label in done_before:
+        assert f"[kard-ray] {label}: finished before, skipped" in done.stdout, done.stdout[-6000:]
+    for label in ("train/kard", "predict/kard", "report"):
         assert f"[kard-ray] {label}: done in" in done.stdout, done.stdout[-6000:]
         only(run, label)
-    (record,) = json.loads((run / "report" / "results.json").read_text())
-    assert (record["method"], record["passages"], record["n"]) == ("kard", "bm25", 8)
+    records = json.loads((run / "report" / "results.json").read_text())
+    assert [(r["method"], r["passages"], r["n"]) for r in records] == [
+        ("kard", "bm25", 8),
+        ("kard", "silver", 8),
+    ]
 
 
 def test_a_stage_can_be_a_job_of_its_own_and_the_upload_leaves_out_what_git_ignores(

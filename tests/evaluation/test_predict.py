@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
+import pytest
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.evaluation.predict import GENERATION, PREDICTIONS, prediction_rows, score
+from kard_ray.evaluation.predict import GENERATION, PREDICTIONS, StudentPrompts, prediction_rows, score
+from kard_ray.knowledge.build import KnowledgeConfig, write_table
+from kard_ray.knowledge.readers.factbook import FactbookCorpus
+from tests.knowledge.rows import embedded_rows
 
 QUESTIONS = [
     Question(
@@ -74,3 +80,26 @@ def test_letters_are_read_as_letters() -> None:
 def test_no_question_makes_no_row() -> None:
     assert prediction_rows([], ["none"], {}, with_options=True).num_rows == 0
     assert score(generated([], []), {}, "text").schema == PREDICTIONS
+
+
+@pytest.fixture(scope="module")
+def knowledge_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("knowledge")
+    passages = [(f"p{n}", f"Passage {n}", f"Which {n} is {('Lisbon', 'Porto')[n % 2]}.") for n in range(4)]
+    write_table(embedded_rows(passages), str(folder), KnowledgeConfig(corpus=FactbookCorpus()))
+    return str(folder)
+
+
+def test_rows_are_shown_what_their_source_finds_and_no_more(
+    llama_folder: Path, knowledge_folder: str
+) -> None:
+    rows = prediction_rows(QUESTIONS, ["none", "silver", "bm25"], SILVER, with_options=False)
+    prompts = StudentPrompts(str(llama_folder), {}, "text", 1, knowledge_folder)(rows).to_pylist()
+    shown = {row["prediction_id"]: row["passage_ids"] for row in prompts}
+    assert shown == (
+        {f"none/q{n}": [] for n in range(4)}
+        | {f"silver/q{n}": ["p"] if n == 1 else [] for n in range(4)}
+        | {f"bm25/q{n}": [f"p{n}"] for n in range(4)}
+    )
+    lengths = {row["prediction_id"]: len(row["prompt_ids"]) for row in prompts}
+    assert lengths["bm25/q0"] > lengths["none/q0"] == lengths["silver/q0"]

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kard_ray.knowledge.build import TABLE, KnowledgeConfig, build_knowledge_base, write_table
+from kard_ray.knowledge.build import KnowledgeConfig, build_knowledge_base, write_table
 from kard_ray.knowledge.embedding import Embedder
-from kard_ray.knowledge.passage import PASSAGES, embedded
+from kard_ray.knowledge.passage import PASSAGES, TABLE, embedded
 from kard_ray.knowledge.readers.jsonl import JsonlCorpus
 from kard_ray.knowledge.retrieval import KnowledgeBase, passage_texts
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory

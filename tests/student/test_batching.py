@@ -76,19 +76,19 @@ def test_micro_batches_of_all_workers_cover_a_step_exactly_once(rows: int, world
 
 
 @given(ROWS)
-def test_prompts_and_targets_end_in_the_last_column(rows: list[tuple[list[int], list[int]]]) -> None:
+def test_rows_begin_in_the_first_column_and_labels_stand_below_their_targets(
+    rows: list[tuple[list[int], list[int]]],
+) -> None:
     batch = collate(rows, pad=PAD)
     length = max(len(p) + len(t) for p, t in rows)
-    targets = max(len(t) for _, t in rows)
-    assert batch.input_BL.shape == batch.mask_BL.shape == batch.position_BL.shape == (len(rows), length)
-    assert batch.label_BT.shape == (len(rows), targets)
+    first = min(len(p) for p, _ in rows)
+    assert batch.input_BL.shape == (len(rows), length)
+    assert batch.label_BK.shape == (len(rows), length - first)
     for b, (prompt, target) in enumerate(rows):
-        used = len(prompt) + len(target)
-        assert batch.input_BL[b, length - used :].tolist() == prompt + target
-        assert batch.input_BL[b, : length - used].eq(PAD).all()
-        assert batch.mask_BL[b].tolist() == [0] * (length - used) + [1] * used
-        assert batch.position_BL[b, length - used :].tolist() == list(range(used))
-        assert batch.label_BT[b].tolist() == [-100] * (targets - len(target)) + target
+        end = len(prompt) + len(target)
+        assert batch.input_BL[b].tolist() == prompt + target + [PAD] * (length - end)
+        labels = [-100] * len(prompt) + target + [-100] * (length - end)
+        assert batch.label_BK[b].tolist() == labels[first:]
 
 
 @given(ROWS)
@@ -104,13 +104,12 @@ def test_sources_and_targets_of_an_encoder_decoder_begin_in_the_first_column(
         assert batch.label_BT[b, len(target) :].eq(-100).all()
 
 
-def test_a_row_without_a_target_is_refused() -> None:
-    with pytest.raises(ValueError, match="no target token"):
-        collate([([5, 6], [7]), ([5], [])], pad=PAD)
+@pytest.mark.parametrize("row", [([5], []), ([], [5])])
+def test_a_row_without_a_prompt_or_a_target_is_refused(row: tuple[list[int], list[int]]) -> None:
+    with pytest.raises(ValueError, match="no prompt or no target"):
+        collate([([5, 6], [7]), row], pad=PAD)
 
 
 def test_tensors_hold_whole_numbers() -> None:
     batch = collate([([5, 6], [7])], pad=PAD)
-    assert {t.dtype for t in (batch.input_BL, batch.mask_BL, batch.position_BL, batch.label_BT)} == {
-        torch.int64
-    }
+    assert batch.input_BL.dtype == batch.label_BK.dtype == torch.int64

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, question_block
-from kard_ray.evaluation.predict import StudentRenderer, prediction_rows
+from kard_ray.evaluation.predict import StudentPrompts, prediction_rows
 from kard_ray.student.examples import tokenize
 from kard_ray.student.methods.base import Example
 from kard_ray.student.rendering import Renderer, RenderingConfig
@@ -297,7 +297,7 @@ def test_training_and_prediction_give_the_model_the_same_ids(
         "q": [{"passage_id": t, "title": t, "text": x, "score": 1.0} for t, x in [*PASSAGES, ("Peru", "x")]]
     }
     rows = prediction_rows([question], ["silver", "none"], silver, with_options=True)
-    predicted = StudentRenderer(str(folder), config.model_dump(mode="json"), "text", 2)(rows)
+    predicted = StudentPrompts(str(folder), config.model_dump(mode="json"), "text", 2, None)(rows)
     assert predicted["prompt_ids"][0] == trained["prompt_ids"][0]
     assert predicted["passage_ids"].to_pylist() == [["Chile", "Norway"], []]
     assert predicted.schema.field("prompt_ids").type == pa.list_(pa.int32())

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,7 +34,8 @@ QUESTIONS = [
         question="Is Chile larger than Norway?",
         options=("yes", "no"),
         answer=0,
-        kind=("b", "a")[n % 2],
+        kind="compare",
+        pattern=("b", "a")[n % 2],
         gold_passages=("p1", "p2", "not in the knowledge base"),
     )
     for n in range(5)
@@ -77,12 +78,19 @@ def test_every_question_asks_for_its_samples_and_test_questions_for_theirs() -> 
     assert set(requests(QUESTIONS, config, TEXTS, test_split="test")["split"].to_pylist()) == {"train"}
 
 
-def test_questions_of_a_kind_and_samples_of_a_question_stand_together() -> None:
+def test_questions_of_a_pattern_and_samples_of_a_question_stand_together() -> None:
     rows = requests(QUESTIONS, TeacherConfig(samples=2), TEXTS, test_split="test").to_pylist()
-    kinds = [row["kind"] for row in rows]
-    assert kinds == sorted(kinds)
+    patterns = [row["pattern"] for row in rows]
+    assert patterns == sorted(patterns)
     ids = [row["question_id"] for row in rows]
     assert len(list(dict.fromkeys(ids))) == sum(a != b for a, b in zip([None, *ids], ids, strict=False))
+
+
+def test_a_question_without_a_pattern_is_shown_the_examples_of_its_kind() -> None:
+    plain = replace(QUESTIONS[0], pattern="")
+    assert (
+        requests([plain], TeacherConfig(), TEXTS, test_split="test")["pattern"].to_pylist() == ["compare"] * 2
+    )
 
 
 def test_gold_passages_are_shown_only_when_the_teacher_is_grounded() -> None:
@@ -100,19 +108,23 @@ def test_a_focused_teacher_is_shown_the_sentences_that_bear_on_the_question() ->
 
 
 @pytest.mark.parametrize("template", ["chat", "plain"])
-def test_the_renderer_writes_each_requests_prompt_with_the_examples_of_its_kind(
+def test_the_renderer_writes_each_requests_prompt_with_the_examples_of_its_pattern(
     llama_folder: Path, template: TeacherTemplate
 ) -> None:
     rows = requests(QUESTIONS, TeacherConfig(samples=1, grounding="gold"), TEXTS, test_split="test")
     examples = {
-        kind: [
+        name: [
             WorkedExample(
-                question=f"Of kind {kind}?", options=("yes", "no"), answer=1, passages=(), rationale="It is."
+                question=f"Of pattern {name}?",
+                options=("yes", "no"),
+                answer=1,
+                passages=(),
+                rationale="It is.",
             )
         ]
-        for kind in ("a", "b")
+        for name in ("a", "b")
     }
-    plain = {kind: [asdict(example) for example in found] for kind, found in examples.items()}
+    plain = {name: [asdict(example) for example in found] for name, found in examples.items()}
     rendered = TeacherRenderer(str(llama_folder), plain, "text", template)(rows)
     assert rendered.column_names == ["rationale_id", "question_id", "split", "sample", "prompt_ids"]
     assert rendered["rationale_id"] == rows["rationale_id"]
@@ -124,7 +136,7 @@ def test_the_renderer_writes_each_requests_prompt_with_the_examples_of_its_kind(
             options=row["options"],
             answer=row["answer"],
             facts=[TEXTS["p1"]["text"], TEXTS["p2"]["text"]],
-            examples=examples[row["kind"]],
+            examples=examples[row["pattern"]],
             form="text",
         )
         assert ids == prompt_ids(tokenizer, messages, template)
