@@ -1,7 +1,7 @@
 """Batches of similar length, the same on every worker and after every resume.
 
-Shapes: B rows, L tokens of the longest prompt+target in the micro-batch, K columns from the first target token of any
-of its rows to the end, T tokens of the longest target.
+Shapes: B rows, L tokens of the longest prompt+target in the micro-batch (rounded up), K columns from the first target
+token of any of its rows to the end, T tokens of the longest target.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Lengths are rounded up to this many tokens: with another shape at every step the allocator found no block to use
+# again, and a trainer grew to 11.7 GiB over 299 rows (10 steps: 7.9 GiB, rounded to 64: 6.5).
+_ROUND_UP = 32
 _POOL_BATCHES = (
     50  # batches sorted by length together: long enough to pad little, short enough to stay random
 )
@@ -66,6 +69,7 @@ def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
             "a training row has no prompt or no target token; every target must end in EOS at least"
         )
     longest = max(len(prompt) + len(target) for prompt, target in rows)
+    longest = -(-longest // _ROUND_UP) * _ROUND_UP
     first = min(len(prompt) for prompt, _ in rows)
     input_BL = torch.full((len(rows), longest), pad)
     label_BL = torch.full((len(rows), longest), -100)
