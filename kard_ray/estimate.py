@@ -1,8 +1,8 @@
 """What a run will cost before it is started: rows, tokens, and time where a rate is known.
 
 Token counts are upper estimates from the recipe (every sample as long as ``max_tokens`` allows is counted at the
-share seen on the factbook). Times are given only for the bundled 135M model on a CPU, whose rates are
-known roughly; for other models and devices the table shows tokens, and progress shows the rate.
+share seen on the factbook). Times are given only for the bundled 135M model on a CPU, whose rates were
+seen on two cores; for other models and devices the table shows tokens, and progress shows the rate.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from kard_ray.recipe import Recipe
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 
-# Round guesses for two cores with bfloat16, not measurements: seconds of engine start, tokens per second.
-ENGINE_START_S = 35.0
-GENERATE_TOKENS_S = 330.0
-TRAIN_TOKENS_S = 550.0
+# Seen in runs of the quickstart on two cores with bfloat16, rounded: seconds until an engine or a trainer works,
+# tokens per second after that.
+ENGINE_START_S = 45.0
+GENERATE_TOKENS_S = 280.0
+TRAIN_START_S = 25.0
+TRAIN_TOKENS_S = 500.0
 
 # Rough tokens per item on the factbook.
 RATIONALE_TOKENS = 55
@@ -66,7 +68,7 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "train":
         rows = _times(train, min(recipe.student.rationales, recipe.teacher.samples) if thinks else 1)
         tokens = _times(_times(rows, prompt + written), recipe.student.epochs)
-        return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, 15.0) if known else None)
+        return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, TRAIN_START_S) if known else None)
     if stage == "predict":
         sources = [s for s in recipe.prediction.sources if s != "silver" or pipeline.predicts_silver]
         rows = _times(test, len(sources) if reads else 1)

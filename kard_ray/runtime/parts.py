@@ -47,22 +47,27 @@ class PartWriter:
 
 def read_parts(artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Table:
     """All finished rows so far, one per id, sorted by id; rows with an error are left out (they are tried again)."""
-    fs = artifact.run.fs
-    folder = artifact.at(PARTS)
-    fs.invalidate_cache()
-    if not fs.exists(folder):
-        return schema.empty_table()
-    tables = []
-    for path in sorted(fs.ls(folder, detail=False)):
-        if path.endswith(".parquet"):
-            with fs.open(path, "rb") as source:
-                tables.append(pq.read_table(source).select(schema.names).cast(schema))
-    if not tables:
-        return schema.empty_table()
-    table = pa.concat_tables(tables)
+    table = _all_rows(artifact, schema)
     if ERROR in schema.names:
         table = table.filter(pc.equal(table[ERROR], ""))
     return _one_per_id(table, id_column)
+
+
+def _all_rows(artifact: Artifact, schema: pa.Schema) -> pa.Table:
+    """Rows of all part files. One that cannot be read (a power cut can leave one) is removed: its rows come again."""
+    fs, folder = artifact.run.fs, artifact.at(PARTS)
+    fs.invalidate_cache()
+    tables = [schema.empty_table()]
+    for path in sorted(fs.ls(folder, detail=False)) if fs.exists(folder) else ():
+        if not path.endswith(".parquet"):
+            continue
+        try:
+            with fs.open(path, "rb") as source:
+                tables.append(pq.read_table(source).select(schema.names).cast(schema))
+        except pa.ArrowInvalid as error:
+            print(f"{path} cannot be read ({error}); it is removed, and its rows are made again")
+            fs.rm_file(path)
+    return pa.concat_tables(tables)
 
 
 def _one_per_id(table: pa.Table, id_column: str) -> pa.Table:
@@ -119,14 +124,7 @@ def _failures(artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Table
     if ERROR not in schema.names:
         return schema.empty_table()
     good = set(read_parts(artifact, schema, id_column)[id_column].to_pylist())
-    fs, tables = artifact.run.fs, []
-    for path in sorted(fs.ls(artifact.at(PARTS), detail=False)):
-        if path.endswith(".parquet"):
-            with fs.open(path, "rb") as source:
-                part = pq.read_table(source).select(schema.names).cast(schema)
-            tables.append(part.filter(pc.not_equal(part[ERROR], "")))
-    if not tables:
-        return schema.empty_table()
-    table = pa.concat_tables(tables)
+    table = _all_rows(artifact, schema)
+    table = table.filter(pc.not_equal(table[ERROR], ""))
     keep = pc.invert(pc.is_in(table[id_column], value_set=pa.array(sorted(good), pa.string())))
     return _one_per_id(table.filter(keep), id_column)

@@ -183,6 +183,20 @@ def test_rows_cut_into_other_batches_do_not_come_twice(artifact: Artifact) -> No
     assert read_parts(artifact, SCHEMA, "id")["id"].to_pylist() == IDS
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 half a file"])
+def test_a_part_that_cannot_be_read_is_told_and_its_rows_are_made_again(
+    artifact: Artifact, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = [{"id": i, "text": "old", "error": ""} for i in IDS[:4]]
+    PartWriter(artifact.url(PARTS), "id")(pa.Table.from_pylist(kept, schema=SCHEMA))
+    broken = Path(artifact.at(PARTS), "0broken.parquet")
+    broken.write_bytes(content)
+    found = run(writing(tmp_path / "diary"), artifact)
+    assert [row["text"] for row in found] == ["old"] * 4 + ["new"] * 6
+    assert f"{broken} cannot be read" in capsys.readouterr().out
+    assert not broken.exists()
+
+
 def test_a_full_disk_in_a_worker_ends_with_a_sentence(artifact: Artifact) -> None:
     def full(batch: pa.Table) -> pa.Table:
         raise OSError(errno.ENOSPC, "No space left on device")
