@@ -58,8 +58,8 @@ def _is_bridged(kind: str) -> bool:
 
 
 # The forms of reasoning of each kind. A weak teacher copies the form of its examples, also which figure is called the
-# larger one and which sentence leads over the bridge: shown examples of the same kind only, SmolLM2-135M wrote a kept
-# rationale for 29 % of 700 questions.
+# larger one and which sentence leads over the bridge: of SmolLM2-135M's samples 25 % were kept when it was shown
+# examples of the same kind (1,800 samples, T = 0.6), 46 % with those of the same pattern (360 samples, T = 0.2).
 PATTERNS = {
     "compare": _patterns("compare", figures=_DIRECTIONS),
     "compare_bridge": _patterns("compare_bridge", figures=_DIRECTIONS),
