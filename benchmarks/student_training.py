@@ -57,7 +57,9 @@ def measure(way: str) -> float:
         else:
             assert plain is not None
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = model(input_ids=batch.input_BL, attention_mask=torch.ones_like(labels), labels=labels).loss
+                loss = model(
+                    input_ids=batch.input_BL, attention_mask=torch.ones_like(labels), labels=labels
+                ).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             plain.step()
