@@ -15,12 +15,12 @@ from kard_ray.recipe import Recipe
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 
-# Seen in runs of the quickstart on two cores with bfloat16, rounded: seconds until an engine or a trainer works,
-# tokens per second after that.
-ENGINE_START_S = 45.0
-GENERATE_TOKENS_S = 280.0
-TRAIN_START_S = 25.0
-TRAIN_TOKENS_S = 500.0
+# Seen in the quickstart on two cores with bfloat16 (benchmarks/RESULTS.md), rounded: seconds until an engine or a
+# trainer works, tokens per second after that.
+ENGINE_START_S = 30.0
+GENERATE_TOKENS_S = 320.0
+TRAIN_START_S = 20.0
+TRAIN_TOKENS_S = 480.0
 
 # Rough tokens per item on the factbook.
 RATIONALE_TOKENS = 55

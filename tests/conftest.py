@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +37,29 @@ def local_ray() -> Iterator[None]:
         )  # training of seconds need not wait for Ray's 2 s
         with ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)):
             yield
+
+
+def question_line(number: int, split: str) -> str:
+    row = {
+        "id": f"{split}{number}",
+        "question": f"Which {number}?",
+        "options": ["a", "b"],
+        "answer": number % 2,
+    }
+    return json.dumps(row)
+
+
+@pytest.fixture
+def recipe_path(tmp_path: Path) -> str:
+    """A recipe over own files: 12 train and 5 test questions, one passage."""
+    for split, count in (("train", 12), ("test", 5)):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(question_line(n, split) for n in range(count)))
+    (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "A fact."}\n')
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"""
+        benchmark: {{kind: jsonl, train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl}}
+        knowledge: {{corpus: {{kind: jsonl, path: {tmp_path}/corpus.jsonl}}}}
+        """
+    )
+    return str(path)

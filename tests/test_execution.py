@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,22 +7,6 @@ import pytest
 from kard_ray.execution import run_stages
 from kard_ray.pipeline import STAGES
 from kard_ray.runtime.errors import UserError
-
-
-@pytest.fixture
-def recipe_path(tmp_path: Path) -> str:
-    for split in ("train", "test"):
-        row = {"id": split, "question": "Which?", "options": ["a", "b"], "answer": 1}
-        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row))
-    (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "A fact."}\n')
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        f"""
-        benchmark: {{kind: jsonl, train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl}}
-        knowledge: {{corpus: {{kind: jsonl, path: {tmp_path}/corpus.jsonl}}}}
-        """
-    )
-    return str(path)
 
 
 @pytest.mark.parametrize("field", ["knowledge.embedder", "teacher.model", "student.model"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from kard_ray.recipe import Recipe, load_recipe
 from kard_ray.runtime.artifacts import PARTS, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS
+from tests.conftest import question_line
 
 BELOW_RATIONALES = {
     "rationales",
@@ -20,31 +20,6 @@ BELOW_RATIONALES = {
     *(f"{stage}/{method}" for stage in ("train", "predict") for method in METHODS),
     "report",
 }
-
-
-def question(number: int, split: str) -> str:
-    row = {
-        "id": f"{split}{number}",
-        "question": f"Which {number}?",
-        "options": ["a", "b"],
-        "answer": number % 2,
-    }
-    return json.dumps(row)
-
-
-@pytest.fixture
-def recipe_path(tmp_path: Path) -> str:
-    for split, count in (("train", 12), ("test", 5)):
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(question(n, split) for n in range(count)))
-    (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "A fact."}\n')
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        f"""
-        benchmark: {{kind: jsonl, train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl}}
-        knowledge: {{corpus: {{kind: jsonl, path: {tmp_path}/corpus.jsonl}}}}
-        """
-    )
-    return str(path)
 
 
 def pipeline(recipe_path: str, *overrides: str, run: RunDirectory | None = None) -> Pipeline:
@@ -158,7 +133,7 @@ def test_changed_questions_are_another_benchmark_and_everything_below(
     recipe_path: str, tmp_path: Path
 ) -> None:
     before = keys(recipe_path)
-    (tmp_path / "test.jsonl").write_text(question(77, "test"))
+    (tmp_path / "test.jsonl").write_text(question_line(77, "test"))
     after = keys(recipe_path)
     assert {label for label in before if before[label] != after[label]} == {"benchmark", *BELOW_RATIONALES}
 

@@ -19,7 +19,8 @@ from pydantic import Field
 
 from kard_ray.benchmarks.factbook_data import FactbookPassage, factbook_passages, library
 from kard_ray.benchmarks.factbook_facts import Country, countries
-from kard_ray.benchmarks.factbook_questions import KINDS, PATTERNS, Draft, Writer
+from kard_ray.benchmarks.factbook_patterns import KINDS, PATTERNS
+from kard_ray.benchmarks.factbook_questions import Draft, Writer
 from kard_ray.benchmarks.question import Question, Split, WorkedExample
 from kard_ray.runtime.config import Frozen
 

@@ -36,47 +36,9 @@ from kard_ray.benchmarks.factbook_mentions import (
     told,
     upper_first,
 )
+from kard_ray.benchmarks.factbook_patterns import YES_NO, direction, is_bridged
 from kard_ray.runtime.errors import UserError
 
-_DIRECTIONS = ("larger", "smaller")
-_YES_NO = ("yes", "no")
-
-
-def _patterns(kind: str, **endings: Sequence[str]) -> tuple[str, ...]:
-    """All of one kind: ``kind/steps/ending``, and behind it the bridge where the kind has one."""
-    bridges = [f"/{key}" for key in wordings.BRIDGES] if _is_bridged(kind) else [""]
-    return tuple(
-        f"{kind}/{steps}/{ending}{bridge}"
-        for steps, found in endings.items()
-        for ending in found
-        for bridge in bridges
-    )
-
-
-def _is_bridged(kind: str) -> bool:
-    return kind.endswith("_bridge")
-
-
-# The forms of reasoning of each kind. A weak teacher copies the form of its examples, also which figure is called the
-# larger one and which sentence leads over the bridge: of SmolLM2-135M's samples 25 % were kept when it was shown
-# examples of the same kind (1,800 samples, T = 0.6), 46 % with those of the same pattern (360 samples, T = 0.2).
-PATTERNS = {
-    "compare": _patterns("compare", figures=_DIRECTIONS),
-    "compare_bridge": _patterns("compare_bridge", figures=_DIRECTIONS),
-    "choice": _patterns("choice", fact=("one",)),
-    "choice_bridge": _patterns("choice_bridge", fact=("one",)),
-    "two_hop": _patterns("two_hop", winner=_DIRECTIONS, three=_DIRECTIONS, same=_YES_NO, both=_YES_NO),
-    "two_hop_bridge": _patterns(
-        "two_hop_bridge",
-        two=_DIRECTIONS,
-        borders=_DIRECTIONS,
-        exports=_DIRECTIONS,
-        imports=_DIRECTIONS,
-        same=_YES_NO,
-        both=_YES_NO,
-    ),
-}
-KINDS = tuple(PATTERNS)
 _SUPERLATIVE = {"larger": "largest", "smaller": "smallest", "higher": "highest", "lower": "lowest"}
 _TRIES_PER_TURN = 150  # then the next field or attribute has its turn
 _TURNS = 12
@@ -158,13 +120,13 @@ class Writer:
             *(figure(field, c) for c in (first, second)),
             comparison(field, first, second),
         ]
-        pattern = f"figures/{_direction(first is high)}"
+        pattern = f"figures/{direction(first is high)}"
         passages = figure_passages(field, (first, second))
-        return self._draft(kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps, pattern)
+        return self._draft(kind, question, YES_NO, 0 if yes else 1, mentions, passages, steps, pattern)
 
     def _choice(self, kind: str, turn: int) -> Draft | None:
         attribute = self._attributes[turn % len(self._attributes)]
-        four = self._four_values(attribute, _is_bridged(kind))
+        four = self._four_values(attribute, is_bridged(kind))
         if four is None:
             return None
         frame = self._rng.choice(wordings.CHOICE)
@@ -209,7 +171,7 @@ class Writer:
             told(attribute, winner, options[gold]),
         ]
         passages = (*figure_passages(field, pair), winner.answers[attribute.key].passage_of(options[gold]))
-        pattern = f"winner/{_direction(wants_high)}"
+        pattern = f"winner/{direction(wants_high)}"
         return self._draft(kind, question, options, gold, mentions, passages, steps, pattern)
 
     def _largest_of_three(self, kind: str, _: int) -> Draft | None:
@@ -232,7 +194,7 @@ class Writer:
         ]
         options = tuple(country.name for country in three)
         mentions = [named(country) for country in three]
-        pattern = f"three/{_direction(wants_high)}"
+        pattern = f"three/{direction(wants_high)}"
         return self._draft(
             kind, question, options, gold, mentions, figure_passages(field, three), steps, pattern
         )
@@ -257,7 +219,7 @@ class Writer:
             *(figure(field, country) for country in pair),
             comparison(field, winner, loser),
         ]
-        pattern = f"two/{_direction(winner is high_low(field, pair)[0])}"
+        pattern = f"two/{direction(winner is high_low(field, pair)[0])}"
         return self._draft(
             kind, question, options, gold, mentions, figure_passages(field, pair), steps, pattern
         )
@@ -295,7 +257,7 @@ class Writer:
             f"{winner.plain} is {'larger' if wants_high else 'smaller'} than {loser.plain}.",
         ]
         options = (name_a, name_b)
-        pattern = f"{table}/{_direction(wants_high)}"
+        pattern = f"{table}/{direction(wants_high)}"
         passages = (a.passage_id, b.passage_id)
         return self._draft(kind, question, options, gold, mentions, passages, steps, pattern)
 
@@ -332,7 +294,7 @@ class Writer:
         ]
         passages = tuple(c.answers[attribute.key].passage_of(v) for c, v in zip(pair, values, strict=True))
         return self._draft(
-            kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps, f"same/{_YES_NO[not yes]}"
+            kind, question, YES_NO, 0 if yes else 1, mentions, passages, steps, f"same/{YES_NO[not yes]}"
         )
 
     def _both(self, kind: str, attribute: Attribute, yes: bool) -> Draft | None:
@@ -362,7 +324,7 @@ class Writer:
         steps.append("It holds for both." if yes else "It does not hold for both.")
         passages = tuple(country.answers[attribute.key].passage_of(value) for country in pair)
         return self._draft(
-            kind, question, _YES_NO, 0 if yes else 1, mentions, passages, steps, f"both/{_YES_NO[not yes]}"
+            kind, question, YES_NO, 0 if yes else 1, mentions, passages, steps, f"both/{YES_NO[not yes]}"
         )
 
     # -- parts ------------------------------------------------------------------------------------------
@@ -386,7 +348,7 @@ class Writer:
     def _mention(self, countries: Sequence[Country], kind: str, about: str) -> list[Mention] | None:
         """Name the countries; for a bridge kind, one of them by a bridge that is not ``about`` itself."""
         mentions = [named(country) for country in countries]
-        if _is_bridged(kind):
+        if is_bridged(kind):
             index = self._rng.randrange(len(mentions))
             bridged = bridge(countries[index], self._rng, avoid=about)
             if bridged is None:
@@ -435,10 +397,6 @@ class Writer:
             subjects=tuple(mention.country.name for mention in mentions),
             rationale=" ".join(steps),
         )
-
-
-def _direction(larger: bool) -> str:
-    return _DIRECTIONS[not larger]
 
 
 def _alternate(items: Sequence[_T], turn: int) -> tuple[_T, bool]:

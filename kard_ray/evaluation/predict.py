@@ -63,7 +63,7 @@ class StudentPrompts:
     """Adds ``prompt_ids`` from question and passages; an actor's callable.
 
     Rows whose source is ``bm25`` get the passages that their query finds in ``knowledge_folder``. One actor for both
-    steps: with one each, importing what they need held up the engine's start on two cores.
+    steps: each one more is a process that imports its libraries while the engine does.
     """
 
     def __init__(

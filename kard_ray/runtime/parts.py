@@ -63,10 +63,12 @@ def _all_rows(artifact: Artifact, schema: pa.Schema) -> pa.Table:
             continue
         try:
             with fs.open(path, "rb") as source:
-                tables.append(pq.read_table(source).select(schema.names).cast(schema))
+                table = pq.read_table(source)
         except pa.ArrowInvalid as error:
             print(f"{path} cannot be read ({error}); it is removed, and its rows are made again")
             fs.rm_file(path)
+        else:
+            tables.append(table.select(schema.names).cast(schema))
     return pa.concat_tables(tables)
 
 

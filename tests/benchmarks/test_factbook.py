@@ -11,7 +11,8 @@ from kard_ray.benchmarks.factbook import Factbook, FactbookConfig
 from kard_ray.benchmarks.factbook_data import library
 from kard_ray.benchmarks.factbook_facts import ATTRIBUTES, NUMERIC_FIELDS, countries, gives_away, is_false
 from kard_ray.benchmarks.factbook_mentions import figure
-from kard_ray.benchmarks.factbook_questions import KINDS, PATTERNS, Writer
+from kard_ray.benchmarks.factbook_patterns import KINDS, PATTERNS
+from kard_ray.benchmarks.factbook_questions import Writer
 from kard_ray.benchmarks.question import from_table, to_table
 from kard_ray.benchmarks.rendering import conclusion, parse_answer
 from kard_ray.runtime.errors import UserError
