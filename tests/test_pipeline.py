@@ -80,7 +80,7 @@ def test_a_field_changes_its_stage_and_what_is_made_from_it(
 @pytest.mark.parametrize(
     "override",
     [
-        "student.micro_batch_size=1",
+        "student.micro_batch_tokens=100",
         "student.workers=2",
         "student.cpus_per_worker=2",
         "student.gpus_per_worker=1",

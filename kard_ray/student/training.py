@@ -96,7 +96,8 @@ def train_student(loop: dict[str, Any]) -> None:
         started = time.monotonic()
         batch_rows = plan[step]
         labels = sum(len(rows[row][1]) for row in batch_rows)
-        parts = micro_batches(batch_rows, rank=rank, world=world, size=config.micro_batch_size)
+        at_once = max(1, config.micro_batch_tokens // max(lengths[row] for row in batch_rows))
+        parts = micro_batches(batch_rows, rank=rank, world=world, size=at_once)
         loss_sum = torch.zeros((), device=device)
         for number, part in enumerate(parts):
             # A worker without rows in this micro-batch still takes part in the gradient exchange, with weight 0.

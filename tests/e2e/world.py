@@ -117,7 +117,7 @@ def recipe_tree(folder: Path) -> dict[str, Any]:
             "rationales": 2,
             "epochs": 1,
             "batch_size": 4,
-            "micro_batch_size": 4,
+            "micro_batch_tokens": 512,
             "learning_rate": 1e-3,
             "precision": "fp32",
             "rendering": {"max_prompt_tokens": 256},

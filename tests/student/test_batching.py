@@ -76,21 +76,26 @@ def test_micro_batches_of_all_workers_cover_a_step_exactly_once(rows: int, world
 
 
 @given(ROWS)
-def test_rows_begin_in_the_first_column_and_labels_stand_below_their_targets(
+def test_rows_begin_in_the_first_column_and_each_target_token_has_a_position_before_it(
     rows: list[tuple[list[int], list[int]]],
 ) -> None:
     batch = collate(rows, pad=PAD)
     longest = max(len(p) + len(t) for p, t in rows)
     length = batch.input_BL.shape[1]
-    assert longest <= length < longest + 32
-    first = min(len(p) for p, _ in rows)
+    assert longest <= length < longest + 8
     assert batch.input_BL.shape == (len(rows), length)
-    assert batch.label_BK.shape == (len(rows), length - first)
     for b, (prompt, target) in enumerate(rows):
         end = len(prompt) + len(target)
         assert batch.input_BL[b].tolist() == prompt + target + [PAD] * (length - end)
-        labels = [-100] * len(prompt) + target + [-100] * (length - end)
-        assert batch.label_BK[b].tolist() == labels[first:]
+    assert batch.label_N.tolist() == [token for _, target in rows for token in target]
+    assert batch.input_BL.flatten()[batch.position_N + 1].tolist() == batch.label_N.tolist()
+    assert batch.position_N.unique().numel() == batch.position_N.numel()
+
+
+def test_lengths_are_rounded_up_to_few_by_an_eighth_at_most() -> None:
+    lengths = {n: collate([([5] * n, [7])], pad=PAD).input_BL.shape[1] for n in range(63, 1024)}
+    assert all(n + 1 <= length <= 9 / 8 * (n + 1) for n, length in lengths.items())
+    assert len(set(lengths.values())) <= 8 * 4 + 1
 
 
 @given(ROWS)
@@ -114,4 +119,4 @@ def test_a_row_without_a_prompt_or_a_target_is_refused(row: tuple[list[int], lis
 
 def test_tensors_hold_whole_numbers() -> None:
     batch = collate([([5, 6], [7])], pad=PAD)
-    assert batch.input_BL.dtype == batch.label_BK.dtype == torch.int64
+    assert {batch.input_BL.dtype, batch.position_N.dtype, batch.label_N.dtype} == {torch.int64}

@@ -77,6 +77,16 @@ def test_the_prompt_is_read_but_not_learnt(llama: Any) -> None:
     assert longer < 2 * len(target) * untrained  # a loss over the prompt would be 12 times as large
 
 
+def test_the_output_layer_sees_only_what_predicts_a_target_token_and_is_left_as_it_was(llama: Any) -> None:
+    seen: list[torch.Size] = []
+    layer = llama.get_output_embeddings()
+    layer.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
+    target_loss(llama, collate(ROWS, pad=PAD))
+    llama(input_ids=torch.tensor([[5, 6, 7]]))
+    width = llama.config.hidden_size
+    assert seen == [(1, sum(len(target) for _, target in ROWS), width), (1, 3, width)]
+
+
 def test_the_pad_token_makes_no_difference(llama: Any) -> None:
     losses = [target_loss(llama, collate(ROWS, pad=pad)) for pad in (0, 2, 99)]
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-5)

@@ -66,7 +66,7 @@ def student(folder: Path, model: Path, **settings: Any) -> tuple[Artifact, Manif
     config = StudentConfig(
         model=str(model),
         **{
-            "precision": "fp32", "epochs": 2, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 1e-3,
+            "precision": "fp32", "epochs": 2, "batch_size": 8, "micro_batch_tokens": 60, "learning_rate": 1e-3,
             "max_failures": 0,
         } | settings,
     )  # fmt: skip
@@ -90,7 +90,7 @@ def one_worker(local_ray: None, llama_folder: Path, tmp_path_factory: pytest.Tem
 
 def test_a_small_set_is_memorised_and_the_student_loads(llama_folder: Path, tmp_path: Path) -> None:
     artifact, manifest = student(
-        tmp_path, llama_folder, epochs=120, learning_rate=5e-3, precision="bf16", micro_batch_size=8
+        tmp_path, llama_folder, epochs=120, learning_rate=5e-3, precision="bf16", micro_batch_tokens=500
     )
     before = mean_loss(AutoModelForCausalLM.from_pretrained(llama_folder), artifact, pad=2)
     written = AutoModelForCausalLM.from_pretrained(artifact.at("model"))
