@@ -17,11 +17,11 @@ from kard_ray.benchmarks.factbook_topics import OMITTED_FIELDS, OMITTED_LEAVES, 
 
 MIN_WORDS = 30
 MAX_WORDS = 150
-_TARGET_WORDS = 75  # a topic longer than _SPLIT_ABOVE is cut into pieces of about this length
-_SPLIT_ABOVE = 100
+_TARGET_WORDS = 50  # a topic longer than _SPLIT_ABOVE is cut into pieces of about this length
+_SPLIT_ABOVE = 64
 _UNIT_WORDS = 40
-_PACKED_WORDS = 100
-_RULES = 1  # raise it with every change that alters a passage
+_PACKED_WORDS = 64
+_RULES = 2  # raise it with every change that alters a passage
 
 _TOPIC_OF_PATH: dict[str, Topic] = {
     f"{topic.section}|{path}": topic for topic in TOPICS for path, _ in topic.fields

@@ -245,7 +245,7 @@ class Writer:
             sentence = "The land border of {c} with {n} is {v}."
         else:
             frame, word = self._rng.choice(wordings.LARGER_SHARE), "larger" if wants_high else "smaller"
-            sentence = "The share of {n} in the " + table + " of {c} is {v}."
+            sentence = "The main " + table.removesuffix("s") + " partners of {c} include {n} {v}."
         question = frame.format(
             c=mentions[0].phrase, a=name_a, b=name_b, cmp=word, trade=table.removesuffix("s")
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"“(])")
+# Not behind an initial: "S. Korea".
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<![\s(][A-Z]\.)\s+(?=[A-Z0-9\"“(])")
 _WORD = re.compile(r"[^\W_]+(?:[.,'’-][^\W_]+)*")
 # Short words and those that questions are phrased with say nothing about a sentence's topic.
 _SHORTEST = 3

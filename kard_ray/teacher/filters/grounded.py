@@ -2,12 +2,15 @@
 
 Numbers and names that occur somewhere in the passages can still be put together wrongly: "The internet country code of
 the Comoros is France." A small student learns from such lines to invent. So the names and numbers of a sentence must
-stand together in one sentence of a passage, and most of its other words there or in the question.
+stand together in one sentence of a passage, as often as in the rationale ("The capital of India is India." has one India
+too many), and most of its other words there or in the question. What a sentence says that a list includes must stand
+in the passage's sentence, and what it says that the list does not include must not.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from kard_ray.teacher.filters.base import Written
@@ -17,6 +20,10 @@ from kard_ray.teacher.focus import sentences
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # "The birth rate of Niger is 46.29 births/1,000" has two numbers and a word in -er, and compares nothing.
 _COMPARISON = re.compile(r"\b(?:\w+er|more|less)\b.*\bthan\b|\b(?:same|both|equal)\b", re.IGNORECASE)
+# "The official languages of Iraq do not include English."
+_LISTING = re.compile(r"(?P<list>.+?)\b(?P<negated>do(?:es)? not )?includes?\b(?P<item>.+)", re.IGNORECASE)
+_ITEMS = re.compile(r",\s|\band\b|\bor\b")
+_ARTICLES = {"the", "a", "an"}
 _CONCLUSION = re.compile(r"\bso the answer is\b", re.IGNORECASE)
 _SHORTEST = 4  # shorter words are mostly grammar
 
@@ -38,15 +45,12 @@ class Grounded:
         text = written.rationale
         closings = [match.start() for match in _CONCLUSION.finditer(text)]
         for sentence in sentences(text[: closings[-1] if closings else None].strip()):
-            facts, words = _facts(sentence), _words(sentence)
-            if not facts or (_COMPARISON.search(sentence) and len(NUMBER.findall(sentence)) > 1):
+            if not _facts(sentence) or (_COMPARISON.search(sentence) and len(NUMBER.findall(sentence)) > 1):
                 continue  # a comparison joins two facts: true_comparisons looks at it
             saying = {
                 number
                 for number, passage in enumerate(written.passages)
-                for said in sentences(passage)
-                if facts <= _facts(said)
-                and len(words & (_words(said) | asked)) >= self.min_share * len(words)
+                if any(self._says(said, sentence, asked) for said in sentences(passage))
             }
             if not saying:
                 return f"no passage says: {sentence!r}"
@@ -56,10 +60,30 @@ class Grounded:
         return None
 
 
-def _facts(sentence: str) -> set[str]:
+    def _says(self, said: str, sentence: str, asked: set[str]) -> bool:
+        """Whether ``said``, a sentence of a passage, says ``sentence``, a sentence of the rationale."""
+        listing = _LISTING.fullmatch(sentence)
+        if listing is not None:
+            items = filter(None, map(_plain, _ITEMS.split(listing["item"])))
+            there = [f" {item} " in f" {_plain(said)} " for item in items]
+            if any(there) if listing["negated"] else not all(there):
+                return False
+            # The question names the list and the item: its words do not tell whether `said` is about this list.
+            sentence, asked = listing["list"], set()
+        words = _words(sentence)
+        enough = len(words & (_words(said) | asked)) >= self.min_share * len(words)
+        return enough and _facts(sentence) <= _facts(said)
+
+
+def _facts(sentence: str) -> Counter[str]:
     """Numbers, and names: words with a capital that do not open the sentence."""
-    names = {m[0].lower() for m in _WORD.finditer(sentence) if m.start() and m[0][0].isupper()}
-    return names | {number.strip("-").replace(",", "") for number in NUMBER.findall(sentence)}
+    names = Counter(m[0].lower() for m in _WORD.finditer(sentence) if m.start() and m[0][0].isupper())
+    return names + Counter(number.strip("-").replace(",", "") for number in NUMBER.findall(sentence))
+
+
+def _plain(text: str) -> str:
+    """Its words and numbers in small letters, without articles."""
+    return " ".join(word for word in map(str.lower, _WORD.findall(text)) if word not in _ARTICLES)
 
 
 def _words(sentence: str) -> set[str]:
