@@ -164,7 +164,8 @@ def _religion(text: str) -> list[str]:
 
 
 def _government(text: str) -> list[str]:
-    return [text] if len(text) < 45 and ";" not in text and "," not in text else []
+    plain = _before_note(text)  # "federal republic (formally a confederation)"
+    return [plain] if len(plain) < 45 and ";" not in text and "," not in text else []
 
 
 def _region(text: str) -> list[str]:

@@ -111,9 +111,10 @@ def prediction_rows(
     *,
     with_options: bool,
 ) -> pa.Table:
-    """One row per (source, question); ``silver`` maps question ids to their silver passages.
+    """One row per (question, source), in this order: prompts that begin with the same passage share it in vLLM's cache.
 
-    The query is the question, and its options behind it when ``with_options``.
+    ``silver`` maps question ids to their silver passages. The query is the question, and its options behind it when
+    ``with_options``.
     """
     rows = [
         {
@@ -125,8 +126,8 @@ def prediction_rows(
             "query": " ".join([q.question, *(q.options if with_options else ())]),
             "passages": silver.get(q.question_id, []) if source == "silver" else [],
         }
-        for source in sources
         for q in questions
+        for source in sources
     ]
     schema = pa.schema(
         [(name, pa.string()) for name in ("prediction_id", "question_id", "source", "question")]

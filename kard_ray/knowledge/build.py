@@ -60,7 +60,7 @@ def read_corpus(corpus: Any) -> tuple[pa.Table, pa.Table]:
             else:
                 yield {"passage_id": row.passage_id, "title": row.title, "text": row.text}
 
-    tables = ray.data.from_items(corpus.shards()).flat_map(rows, num_cpus=0.5).to_arrow_refs()
+    tables = ray.data.from_items(corpus.shards()).flat_map(rows, num_cpus=1).to_arrow_refs()
     found = [table.select(PASSAGES.names).cast(PASSAGES) for table in ray.get(tables) if table.num_rows]
     everything = pa.concat_tables([PASSAGES.empty_table(), *found])  # files without a row give no table
     everything = everything.sort_by([("passage_id", "ascending"), ("title", "ascending")])

@@ -1,7 +1,7 @@
 """Batches of similar length, the same on every worker and after every resume.
 
-Shapes: B rows, L tokens of the longest prompt+target in the micro-batch (rounded up), N target tokens of all its rows,
-T tokens of the longest target.
+Shapes: B rows, L tokens of the longest prompt+target in the micro-batch (rounded up), N target tokens of all its rows
+(rounded up), T tokens of the longest target.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_LABEL_GRID = 64  # target tokens are rounded up to a multiple, for the same reason as _rounded_up
 _POOL_BATCHES = (
     50  # batches sorted by length together: long enough to pad little, short enough to stay random
 )
@@ -57,7 +58,7 @@ class Batch:
 
     input_BL: Tensor
     position_N: Tensor  # of the token before each target token, in the flattened input: what predicts it
-    label_N: Tensor
+    label_N: Tensor  # -100 where N was rounded up
 
 
 def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
@@ -76,7 +77,8 @@ def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
         start = b * longest + len(prompt) - 1
         positions += range(start, start + len(target))
         labels += target
-    return Batch(input_BL, torch.tensor(positions), torch.tensor(labels))
+    missing = -len(labels) % _LABEL_GRID
+    return Batch(input_BL, torch.tensor(positions + [0] * missing), torch.tensor(labels + [-100] * missing))
 
 
 def _rounded_up(length: int) -> int:

@@ -40,7 +40,7 @@ def generated(texts: list[str], errors: list[str]) -> pa.Table:
 def test_every_question_is_asked_once_per_source() -> None:
     rows = prediction_rows(QUESTIONS, ["bm25", "silver"], SILVER, with_options=True).to_pylist()
     assert [row["prediction_id"] for row in rows] == [
-        f"{s}/q{n}" for s in ("bm25", "silver") for n in range(4)
+        f"{s}/q{n}" for n in range(4) for s in ("bm25", "silver")
     ]
     assert all(row["prediction_id"] == f"{row['source']}/{row['question_id']}" for row in rows)
 

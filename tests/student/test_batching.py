@@ -87,9 +87,11 @@ def test_rows_begin_in_the_first_column_and_each_target_token_has_a_position_bef
     for b, (prompt, target) in enumerate(rows):
         end = len(prompt) + len(target)
         assert batch.input_BL[b].tolist() == prompt + target + [PAD] * (length - end)
-    assert batch.label_N.tolist() == [token for _, target in rows for token in target]
-    assert batch.input_BL.flatten()[batch.position_N + 1].tolist() == batch.label_N.tolist()
-    assert batch.position_N.unique().numel() == batch.position_N.numel()
+    labels = [token for _, target in rows for token in target]
+    assert batch.label_N.tolist() == labels + [-100] * (-len(labels) % 64)
+    positions = batch.position_N[: len(labels)]
+    assert batch.input_BL.flatten()[positions + 1].tolist() == labels
+    assert positions.unique().numel() == len(labels)
 
 
 def test_lengths_are_rounded_up_to_few_by_an_eighth_at_most() -> None:

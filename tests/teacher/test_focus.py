@@ -18,7 +18,10 @@ CHILE = (
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
         ('He left. "Why?" (Nobody knows.)', ["He left.", '"Why?" (Nobody knows.)']),
         ("It grew by 2.5% in 2010. 3 of 4 agree.", ["It grew by 2.5% in 2010.", "3 of 4 agree."]),
-        ("It sells to S. Korea (U. S. A. too). It does.", ["It sells to S. Korea (U. S. A. too).", "It does."]),
+        (
+            "It sells to S. Korea (U. S. A. too). It does.",
+            ["It sells to S. Korea (U. S. A. too).", "It does."],
+        ),
         ("It is 5 km (est. in May) wide", ["It is 5 km (est. in May) wide"]),
         ("", [""]),
     ],

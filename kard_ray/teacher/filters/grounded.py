@@ -2,9 +2,9 @@
 
 Numbers and names that occur somewhere in the passages can still be put together wrongly: "The internet country code of
 the Comoros is France." A small student learns from such lines to invent. So the names and numbers of a sentence must
-stand together in one sentence of a passage, as often as in the rationale ("The capital of India is India." has one India
-too many), and most of its other words there or in the question. What a sentence says that a list includes must stand
-in the passage's sentence, and what it says that the list does not include must not.
+stand together in one sentence of a passage, and as often ("The capital of India is India." has one India too many), and
+most of its other words there or in the question. What a sentence says that a list includes must stand in the passage's
+sentence, and what it says that the list does not include must not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ class Grounded:
         if self.cites_all and (missing := set(range(len(written.passages))) - cited):
             return f"no fact of this passage is stated: {written.passages[min(missing)][:60]!r}"
         return None
-
 
     def _says(self, said: str, sentence: str, asked: set[str]) -> bool:
         """Whether ``said``, a sentence of a passage, says ``sentence``, a sentence of the rationale."""

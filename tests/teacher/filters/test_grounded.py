@@ -97,8 +97,12 @@ LISTS = (
         ("The official languages of Chile do not include Kurdish.", False),  # nothing is said of them
     ],
 )
-def test_an_item_of_a_list_must_stand_in_it_and_one_that_is_denied_must_not(sentence: str, kept: bool) -> None:
-    asked = "Do the official languages, main exports and export partners of Chile and Iraq include Kurdish, cars or the USA?"
+def test_an_item_of_a_list_must_stand_in_it_and_one_that_is_denied_must_not(
+    sentence: str, kept: bool
+) -> None:
+    asked = (
+        "Do the official languages, exports and partners of Chile and Iraq include Kurdish, cars or the USA?"
+    )
     assert (reason(sentence, passages=LISTS, question=asked) is None) == kept
 
 
