@@ -70,7 +70,8 @@ def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
     longest = max(len(prompt) + len(target) for prompt, target in rows)
     longest = _rounded_up(longest)
     input_BL = torch.full((len(rows), longest), pad)
-    positions, labels = [], []
+    positions: list[int] = []
+    labels: list[int] = []
     for b, (prompt, target) in enumerate(rows):
         end = len(prompt) + len(target)
         input_BL[b, :end] = torch.tensor(prompt + target)
