@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 _LABEL_GRID = 64  # target tokens are rounded up to a multiple, for the same reason as _rounded_up
-_POOL_BATCHES = (
-    50  # batches sorted by length together: long enough to pad little, short enough to stay random
-)
+_POOL_BATCHES = 50  # sorted by length together: so many that they pad little, so few that order stays random
 
 
 def plan_batches(lengths: Sequence[int], *, batch_size: int, epochs: float, seed: int) -> list[list[int]]:

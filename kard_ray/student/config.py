@@ -31,9 +31,7 @@ class StudentConfig(Frozen):
     rationales: int = Field(2, ge=1, le=64)  # l used per question
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(16, ge=1)  # rows per optimizer step, over all workers
-    micro_batch_tokens: int = Field(
-        8192, ge=1
-    )  # at most so many (one row at least) in one worker's forward pass
+    micro_batch_tokens: int = Field(8192, ge=1)  # in one worker's forward pass; one row at least
     learning_rate: float = Field(1e-4, gt=0)  # peak, after warm-up
     warmup_fraction: float = Field(0.06, ge=0, le=1)  # of all steps
     weight_decay: float = Field(0.0, ge=0)
