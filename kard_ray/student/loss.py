@@ -15,8 +15,8 @@ from kard_ray.student.batching import Batch, SourceTarget
 def target_loss(model: Any, batch: Batch | SourceTarget) -> Tensor:
     """Sum over target tokens of -log p(token | everything before it), in nats (float32 scalar).
 
-    For decoder-only models only the tokens that predict a target token pass the output layer, whose vocabulary of 49,152
-    is 85 times as wide as SmolLM2's hidden states.
+    For decoder-only models only the tokens that predict a target token pass the output layer: a vocabulary of 49,152 is
+    85 times as wide as SmolLM2's hidden states.
     """
     if isinstance(batch, SourceTarget):
         labels = batch.label_BT.flatten()
