@@ -29,7 +29,7 @@ from kard_ray.student.optimizer import MasterAdamW, learning_rate
 from kard_ray.student.rendering import Renderer, RenderingConfig
 from kard_ray.student.training import load_student
 
-SEED, TEST_ROWS, BATCH, PEAK = 0, 300, 8, 3e-4
+SEED, TEST_ROWS, TOGETHER, BATCH, PEAK = 0, 300, 30, 8, 3e-4
 
 
 def drafts(train_rows: int) -> tuple[list[Draft], list[Draft]]:
@@ -72,14 +72,20 @@ def train(renderer: Renderer, path: str, rows: list[Draft]) -> Any:
 @torch.inference_mode()
 def correct(renderer: Renderer, model: Any, rows: list[Draft]) -> int:
     """How many of ``rows`` the student answers right, greedily."""
-    right = 0
-    for draft in rows:
-        ids = torch.tensor([prompt(renderer, draft)])
+    right, pad = 0, renderer.tokenizer.eos_token_id
+    for at in range(0, len(rows), TOGETHER):
+        asked = rows[at : at + TOGETHER]
+        prompts = [prompt(renderer, draft) for draft in asked]
+        longest = max(map(len, prompts))
+        ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts])
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
         written = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=96, do_sample=False
-        )[0]
-        text = renderer.tokenizer.decode(written[ids.shape[1] :], skip_special_tokens=True)
-        right += parse_answer(text, draft.options, "text") == draft.answer
+            ids, attention_mask=mask, max_new_tokens=96, do_sample=False, pad_token_id=pad
+        )
+        texts = renderer.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
+        right += sum(
+            parse_answer(text, d.options, "text") == d.answer for text, d in zip(texts, asked, strict=True)
+        )
     return right
 
 

@@ -27,7 +27,7 @@ from kard_ray.student.loss import target_loss
 from kard_ray.student.optimizer import MasterAdamW, learning_rate
 
 _STATE = "training_state.pt"
-# Ray Train fetches reports every 2 s and holds a worker until then: every 10 s, that was a tenth of the time.
+# Ray Train fetches reports every 2 s and holds a worker until then: one report every 10 s may cost a fifth of the time.
 _REPORT_SECONDS = 30.0
 _NOTHING, _METRICS, _CHECKPOINT = range(3)
 
