@@ -3,7 +3,7 @@
 The student is given the two facts, so retrieval cannot fail, and learns from the Factbook's own, faultless rationales,
 so the teacher cannot fail. Train and test questions are about different countries. Chance is 50 %.
 
-    .venv/bin/python benchmarks/comparing_figures.py          # 1,000 rationales, about 6 minutes on two cores
+    .venv/bin/python benchmarks/comparing_figures.py
 """
 
 from __future__ import annotations

@@ -47,10 +47,11 @@ class Grounded:
         for sentence in sentences(text[: closings[-1] if closings else None].strip()):
             if not _facts(sentence) or (_COMPARISON.search(sentence) and len(NUMBER.findall(sentence)) > 1):
                 continue  # a comparison joins two facts: true_comparisons looks at it
+            claim = _claim(sentence, asked)
             saying = {
                 number
                 for number, passage in enumerate(written.passages)
-                if any(self._says(said, sentence, asked) for said in sentences(passage))
+                if any(self._says(said, claim) for said in sentences(passage))
             }
             if not saying:
                 return f"no passage says: {sentence!r}"
@@ -59,19 +60,39 @@ class Grounded:
             return f"no fact of this passage is stated: {written.passages[min(missing)][:60]!r}"
         return None
 
-    def _says(self, said: str, sentence: str, asked: set[str]) -> bool:
-        """Whether ``said``, a sentence of a passage, says ``sentence``, a sentence of the rationale."""
-        listing = _LISTING.fullmatch(sentence)
-        if listing is not None:
-            items = filter(None, map(_plain, _ITEMS.split(listing["item"])))
-            there = [f" {item} " in f" {_plain(said)} " for item in items]
-            if any(there) if listing["negated"] else not all(there):
+    def _says(self, said: str, claim: _Claim) -> bool:
+        """Whether ``said``, a sentence of a passage, says what the rationale claims."""
+        if claim.items:
+            there = [f" {item} " in f" {_plain(said)} " for item in claim.items]
+            if any(there) if claim.negated else not all(there):
                 return False
-            # The question names the list and the item: its words do not tell whether `said` is about this list.
-            sentence, asked = listing["list"], set()
-        words = _words(sentence)
-        enough = len(words & (_words(said) | asked)) >= self.min_share * len(words)
-        return enough and _facts(sentence) <= _facts(said)
+        enough = len(claim.words & (_words(said) | claim.known)) >= self.min_share * len(claim.words)
+        return enough and claim.facts <= _facts(said)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Claim:
+    """A sentence of a rationale, read once; of a list only what tells which list, and its items."""
+
+    facts: Counter[str]
+    words: set[str]
+    known: set[str]  # words that need not stand in the passage
+    items: tuple[str, ...] = ()
+    negated: bool = False
+
+
+def _claim(sentence: str, asked: set[str]) -> _Claim:
+    listing = _LISTING.fullmatch(sentence)
+    if listing is None:
+        return _Claim(facts=_facts(sentence), words=_words(sentence), known=asked)
+    which = listing["list"]
+    return _Claim(
+        facts=_facts(which),
+        words=_words(which),
+        known=set(),  # the question names the list: its words do not tell whether a passage is about it
+        items=tuple(filter(None, map(_plain, _ITEMS.split(listing["item"])))),
+        negated=listing["negated"] is not None,
+    )
 
 
 def _facts(sentence: str) -> Counter[str]:
