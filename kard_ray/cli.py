@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kard_ray.knowledge_cli import knowledge_app
 from kard_ray.runtime.errors import UserError
 
 app = typer.Typer(
@@ -35,34 +36,92 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print stages, what would be done and why, rows, tokens, time.")
 ]
 
+DropContaminated = Annotated[
+    bool,
+    typer.Option("--drop-contaminated", help="Leave out passages and training questions that overlap test questions."),
+]
+
 
 @app.command()
-def run(recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_run: DryRun = False) -> None:
+def run(
+    recipe: RecipePath,
+    run_dir: RunDir = None,
+    set_: Overrides = None,
+    dry_run: DryRun = False,
+    drop_contaminated: DropContaminated = False,
+) -> None:
     """All stages, from the benchmark to the report; finished ones are skipped."""
     from kard_ray.execution import run_stages
     from kard_ray.pipeline import STAGES
 
-    run_stages(recipe, STAGES, run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
+    run_stages(
+        recipe, STAGES, run_dir=run_dir, overrides=_overrides(set_, drop_contaminated), dry_run=dry_run
+    )
+
+
+def _overrides(set_: list[str] | None, drop_contaminated: bool) -> list[str]:
+    return [*(set_ or ()), *(["contamination.drop=true"] if drop_contaminated else ())]
 
 
 def _stage_command(stage: str, help_text: str) -> None:
     def command(
-        recipe: RecipePath, run_dir: RunDir = None, set_: Overrides = None, dry_run: DryRun = False
+        recipe: RecipePath,
+        run_dir: RunDir = None,
+        set_: Overrides = None,
+        dry_run: DryRun = False,
+        drop_contaminated: DropContaminated = False,
     ) -> None:
         from kard_ray.execution import run_stages
 
-        run_stages(recipe, (stage,), run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
+        overrides = _overrides(set_, drop_contaminated)
+        run_stages(recipe, (stage,), run_dir=run_dir, overrides=overrides, dry_run=dry_run)
 
     app.command(stage, help=help_text)(command)
 
 
 _stage_command("benchmark", "Questions of the benchmark.")
-_stage_command("knowledge", "The knowledge base: passages, embeddings, full-text and vector index.")
+app.add_typer(knowledge_app, name="knowledge")
+_stage_command("contamination", "Test questions that stand in passages or training questions.")
 _stage_command("rationales", "Teacher rationales, verified.")
 _stage_command("silver", "Silver passages: what each rationale retrieves.")
 _stage_command("train", "Students, one per method of the recipe.")
 _stage_command("predict", "Answers of the students.")
 _stage_command("report", "The result table.")
+
+
+@app.command("evaluate-retrieval")
+def evaluate_retrieval(
+    recipe: RecipePath,
+    run_dir: RunDir = None,
+    set_: Overrides = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="BEIR queries (JSON Lines: _id, text); default: the benchmark's.")
+    ] = None,
+    judgements: Annotated[
+        Path | None,
+        typer.Option("--judgements", "--qrels", help="Relevant documents (TSV: query-id, corpus-id, score)."),
+    ] = None,
+    modes: Annotated[str, typer.Option("--modes", help="Any of bm25, vector, hybrid.")] = "bm25,vector,hybrid",
+    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="How many are looked at.")] = 10,
+    version: Annotated[str | None, typer.Option("--version", help="Version of the knowledge base.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of the benchmark's questions.")] = "dev",
+    out: Annotated[Path | None, typer.Option("--out", help="Write the figures to this JSON file.")] = None,
+) -> None:
+    """Hits@k, recall, nDCG and MRR of each retrieval mode; builds the knowledge base when it is not there."""
+    from kard_ray.retrieval_evaluation import evaluate_retrieval as measure
+
+    measure(
+        recipe,
+        run_dir=run_dir,
+        overrides=set_ or (),
+        queries=queries,
+        judgements=judgements,
+        modes=[mode.strip() for mode in modes.split(",")],
+        k=k,
+        version=version,
+        split=split,
+        out=out,
+    )
 
 
 @app.command()

@@ -117,11 +117,14 @@ def missing_inputs(recipe: Recipe) -> list[str]:
         ("teacher.model", recipe.teacher.model),
         ("student.model", recipe.student.model),
     ):
+        if ref is None:
+            continue
         check = check_model(ref)
         if check.status is not ModelStatus.READY:
             found.append(f"{field} {ref}: {check.reason or check.status.value}")
+    readers = [("benchmark", load_benchmark(recipe.questions_from()).fingerprint)] if recipe.benchmark else []
     for field, read in (
-        ("benchmark", load_benchmark(recipe.benchmark).fingerprint),
+        *readers,
         ("knowledge.corpus", recipe.knowledge.corpus.fingerprint),
     ):
         try:

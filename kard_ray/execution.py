@@ -69,7 +69,7 @@ def _require_models(recipe: Recipe, stages: Collection[str]) -> None:
         ("rationales", "teacher.model", recipe.teacher.model),
         ("train", "student.model", recipe.student.model),
     ):
-        if stage in stages and check_model(ref).status is not ModelStatus.READY:
+        if ref is not None and stage in stages and check_model(ref).status is not ModelStatus.READY:
             try:
                 resolve_model(ref)
             except UserError as error:

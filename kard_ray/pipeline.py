@@ -22,7 +22,7 @@ from kard_ray.runtime.artifacts import PARTS, Artifact, ArtifactSpec, Manifest, 
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS, MethodName
 
-STAGES = ("benchmark", "knowledge", "rationales", "silver", "train", "predict", "report")
+STAGES = ("benchmark", "knowledge", "contamination", "rationales", "silver", "train", "predict", "report")
 _RUN_FILE = "run.json"
 _BENCHMARK_VERSION = 2
 
@@ -82,9 +82,8 @@ class Pipeline:
     @cached_property
     def benchmark_artifact(self) -> Artifact:
         """All questions, schema QUESTIONS."""
-        config = self.recipe.benchmark.content() | {
-            "data": load_benchmark(self.recipe.benchmark).fingerprint()
-        }
+        benchmark = self.recipe.questions_from()
+        config = benchmark.content() | {"data": load_benchmark(benchmark).fingerprint()}
         return self._artifact("benchmark", _BENCHMARK_VERSION, config, {})
 
     @cached_property
@@ -92,13 +91,59 @@ class Pipeline:
         """The knowledge base."""
         from kard_ray.knowledge.build import VERSION
 
-        config = self.recipe.knowledge.content()
-        # The corpus counts by its content, so a renamed or moved file makes no new knowledge base.
-        config["corpus"] = {
-            "kind": self.recipe.knowledge.corpus.kind,
-            "data": self.recipe.knowledge.corpus.fingerprint(),
-        }
-        return self._artifact("knowledge", VERSION, config, {})
+        return self._artifact("knowledge", VERSION, self._knowledge_config(), {})
+
+    def _knowledge_config(self) -> dict[str, Any]:
+        """What decides the knowledge base's content."""
+        knowledge = self.recipe.knowledge
+        config = knowledge.content()
+        # The corpus counts by its content and how it is read, so a renamed or moved file makes no new knowledge base.
+        reading = {name: value for name, value in knowledge.corpus.content().items() if name not in ("path", "paths")}
+        config["corpus"] = reading | {"data": knowledge.corpus.fingerprint()}
+        return config
+
+    @cached_property
+    def contamination_artifact(self) -> Artifact:
+        """Which test questions stand in passages or training questions."""
+        from kard_ray.knowledge.decontamination import VERSION
+
+        config = self.recipe.contamination.content() | self._version_config()
+        config["split"] = self.recipe.prediction.split
+        return self._artifact(
+            "contamination", VERSION, config, self._keys(self.benchmark_artifact, self.knowledge_artifact)
+        )
+
+    def _version_config(self) -> dict[str, Any]:
+        """The version of the knowledge base, when the recipe names one."""
+        version = self.recipe.retrieval.version
+        return {} if version is None else {"knowledge_base_version": version}
+
+    def _knowledge_keys(self) -> dict[str, str]:
+        """The knowledge base that is read, as an input of later artifacts."""
+        read = [self.knowledge_artifact]
+        if self.recipe.contamination.drop:
+            read.append(self.contamination_artifact)
+        return self._keys(*read)
+
+    @property
+    def knowledge_folder(self) -> str:
+        """The folder of the knowledge base: an update may have brought an older one to this recipe's corpus."""
+        counts = self.knowledge_artifact.verify().counts
+        return str(counts.get("knowledge_base_folder") or self.knowledge_artifact.path)
+
+    @property
+    def knowledge_version(self) -> int:
+        """The LanceDB version that stages after the knowledge base read."""
+        if self.recipe.contamination.drop:
+            return int(self.contamination_artifact.verify().counts["knowledge_base_version"])
+        return self.named_version()
+
+    def named_version(self) -> int:
+        """The version that the recipe names, else the one that its build made."""
+        from kard_ray.knowledge.versions import find_version
+
+        made = self.knowledge_artifact.verify().counts["knowledge_base_version"]
+        return find_version(self.knowledge_folder, self.recipe.retrieval.version or made).number
 
     @cached_property
     def rationales_artifact(self) -> Artifact:
@@ -110,18 +155,18 @@ class Pipeline:
             "answer_form": r.answer_form,
             "questions": r.questions.content(),
             "test_split": r.prediction.split if self.predicts_silver else None,
-        }
-        return self._artifact(
-            "rationales", VERSION, config, self._keys(self.benchmark_artifact, self.knowledge_artifact)
-        )
+        } | self._version_config()
+        inputs = self._keys(self.benchmark_artifact) | self._knowledge_keys()
+        return self._artifact("rationales", VERSION, config, inputs)
 
     @cached_property
     def silver_artifact(self) -> Artifact:
         """Silver passages, schema SILVER."""
         from kard_ray.teacher.silver import VERSION
 
-        inputs = self._keys(self.rationales_artifact, self.knowledge_artifact)
-        return self._artifact("silver", VERSION, self.recipe.silver.content(), inputs)
+        inputs = self._keys(self.rationales_artifact) | self._knowledge_keys()
+        config = self.recipe.silver.content() | {"retrieval": self.recipe.retrieval.content()}
+        return self._artifact("silver", VERSION, config, inputs)
 
     def student_artifact(self, method: MethodName) -> Artifact:
         """The student of ``method``."""
@@ -142,7 +187,8 @@ class Pipeline:
         config = self.recipe.prediction.content() | {"questions": self.recipe.questions.content()}
         inputs = self._keys(self.student_artifact(method))
         if METHODS[method].uses_passages:
-            inputs |= self._keys(self.knowledge_artifact, self.silver_artifact)
+            inputs |= self._keys(self.silver_artifact) | self._knowledge_keys()
+            config["retrieval"] = self.recipe.retrieval.content()
         return self._artifact(f"predict/{method}", VERSION, config, inputs)
 
     @cached_property
@@ -152,7 +198,7 @@ class Pipeline:
 
         predictions = [self.prediction_artifact(method) for method in self.recipe.student.methods]
         return self._artifact(
-            "report", VERSION, {"benchmark": self.recipe.benchmark.kind}, self._keys(*predictions)
+            "report", VERSION, {"benchmark": self.recipe.questions_from().kind}, self._keys(*predictions)
         )
 
     def _artifact(self, stage: str, version: int, config: dict[str, Any], inputs: dict[str, str]) -> Artifact:
@@ -171,33 +217,37 @@ class Pipeline:
 
     def labels(self, stages: Sequence[str] = STAGES) -> list[str]:
         """The names of the steps of ``stages``, in order; needs no data."""
-        methods = self.recipe.student.methods
         return [
-            label
-            for stage in STAGES
-            if stage in stages
-            for label in ([f"{stage}/{m}" for m in methods] if stage in ("train", "predict") else [stage])
+            stage if method is None else f"{stage}/{method}" for stage, method in self._order() if stage in stages
         ]
 
     def steps(self, stages: Sequence[str] = STAGES) -> list[Step]:
         """The steps of ``stages``, in order."""
-        methods = self.recipe.student.methods
-        steps = [
-            self._step("benchmark", self.benchmark_artifact, self._make_benchmark, needs_ray=False),
-            self._step("knowledge", self.knowledge_artifact, self._make_knowledge),
-            self._step("rationales", self.rationales_artifact, self._make_rationales),
-            self._step("silver", self.silver_artifact, self._make_silver),
-            *(self._step("train", self.student_artifact(m), self._make_student(m)) for m in methods),
-            *(self._step("predict", self.prediction_artifact(m), self._make_predictions(m)) for m in methods),
-            self._step("report", self.report_artifact, self._make_report, needs_ray=False),
-        ]
-        return [step for step in steps if step.stage in stages]
+        return [self._step(stage, method) for stage, method in self._order() if stage in stages]
 
-    @staticmethod
-    def _step(
-        stage: str, artifact: Artifact, make: Callable[[Artifact], Manifest], *, needs_ray: bool = True
-    ) -> Step:
-        return Step(stage=stage, label=artifact.spec.stage, artifact=artifact, make=make, needs_ray=needs_ray)
+    def _order(self) -> list[tuple[str, MethodName | None]]:
+        return [
+            (stage, method)
+            for stage in STAGES
+            for method in (self.recipe.student.methods if stage in ("train", "predict") else (None,))
+        ]
+
+    def _step(self, stage: str, method: MethodName | None) -> Step:
+        """One step; its artifact's key is found here, so a recipe without questions has a knowledge step all the same."""
+        if method is not None:
+            train = stage == "train"
+            artifact = self.student_artifact(method) if train else self.prediction_artifact(method)
+            make = self._make_student(method) if train else self._make_predictions(method)
+        else:
+            artifact = getattr(self, f"{stage}_artifact")
+            make = getattr(self, f"_make_{stage}")
+        return Step(
+            stage=stage,
+            label=artifact.spec.stage,
+            artifact=artifact,
+            make=make,
+            needs_ray=stage not in ("benchmark", "report"),
+        )
 
     def state(self, step: Step) -> str:
         """One phrase: finished, unfinished, or why it has to be made."""
@@ -210,10 +260,10 @@ class Pipeline:
     # -- making ------------------------------------------------------------------------------------------------------
 
     def _make_benchmark(self, artifact: Artifact) -> Manifest:
-        rows = list(load_benchmark(self.recipe.benchmark).questions())
+        rows = list(load_benchmark(self.recipe.questions_from()).questions())
         if not rows:
             raise UserError(
-                f"benchmark {self.recipe.benchmark.kind}: it has no questions; look at the recipe group benchmark."
+                f"benchmark {self.recipe.questions_from().kind}: it has no questions; look at the recipe group benchmark."
             )
         artifact.write_table("questions.parquet", to_table(rows))
         splits = {split: sum(q.split == split for q in rows) for split in ("train", "dev", "test")}
@@ -224,16 +274,28 @@ class Pipeline:
 
         return build_knowledge_base(self.recipe.knowledge, artifact)
 
+    def _make_contamination(self, artifact: Artifact) -> Manifest:
+        from kard_ray.knowledge.decontamination import write_contamination
+
+        return write_contamination(
+            [q for q in self._questions if q.split == self.recipe.prediction.split],
+            [q for q in self._questions if q.split == "train"],
+            self.recipe.contamination,
+            folder=self.knowledge_folder,
+            version=self.named_version(),
+            knowledge=self.recipe.knowledge,
+            artifact=artifact,
+        )
+
     def _make_rationales(self, artifact: Artifact) -> Manifest:
         from kard_ray.knowledge.retrieval import passage_texts
         from kard_ray.teacher.rationales import write_rationales
 
-        self.knowledge_artifact.verify()
         questions = self.selected("train") + (self._test_questions() if self.predicts_silver else [])
         return write_rationales(
             questions,
-            load_benchmark(self.recipe.benchmark).examples,
-            lambda ids: passage_texts(self.knowledge_artifact.path, ids),
+            load_benchmark(self.recipe.questions_from()).examples,
+            lambda ids: passage_texts(self.knowledge_folder, ids, version=self.knowledge_version),
             self.recipe.teacher,
             self.recipe.answer_form,
             artifact,
@@ -243,15 +305,16 @@ class Pipeline:
     def _make_silver(self, artifact: Artifact) -> Manifest:
         from kard_ray.teacher.silver import find_silver_passages
 
-        self.knowledge_artifact.verify()
         texts = {q.question_id: q.question for q in self._questions}
         return find_silver_passages(
             self._rationales(),
             texts,
-            self.knowledge_artifact.path,
+            self.knowledge_folder,
             self.recipe.silver,
             artifact,
             test_split=self.recipe.prediction.split,
+            retrieval=self.recipe.retrieval,
+            version=self.knowledge_version,
         )
 
     def _make_student(self, method: MethodName) -> Callable[[Artifact], Manifest]:
@@ -281,19 +344,21 @@ class Pipeline:
         self, method: MethodName, questions: Sequence[Question], artifact: Artifact, *, silver: bool
     ) -> Manifest:
         """Answers of a trained student; without ``silver`` only from what can be had for a new question."""
-        from kard_ray.evaluation.predict import PassageSource, predict
+        from kard_ray.evaluation.predict import KnowledgeSource, PassageSource, predict
 
         reads = METHODS[method].uses_passages
         sources: list[PassageSource] = ["none"]
         found: dict[str, list[dict[str, Any]]] = {}
         if reads:
             # A new question has no rationale, so only what the question itself finds can be read.
-            sources = list(self.recipe.prediction.sources) if silver else ["bm25"]
+            sources = list(self.recipe.prediction.sources)
+            if not silver:
+                searched: list[PassageSource] = [source for source in sources if source != "silver"]
+                sources = searched[:1] or ["bm25"]
             if not self.predicts_silver:
                 sources = [source for source in sources if source != "silver"]
             if "silver" in sources:
                 found = self._silver_by_question()
-            self.knowledge_artifact.verify()
         student = self.student_artifact(method)
         student.verify()
         return predict(
@@ -301,7 +366,9 @@ class Pipeline:
             sources,
             found,
             student_path=student.at("model"),
-            knowledge_folder=self.knowledge_artifact.path if reads else None,
+            knowledge=KnowledgeSource(self.knowledge_folder, self.knowledge_version, self.recipe.retrieval)
+            if reads
+            else None,
             k=self.recipe.student.passages,
             rendering=self.recipe.student.rendering,
             config=self.recipe.prediction,
@@ -333,7 +400,7 @@ class Pipeline:
         return records(
             predictions,
             {q.question_id: q for q in self._test_questions()},
-            benchmark=load_benchmark(self.recipe.benchmark).name,
+            benchmark=load_benchmark(self.recipe.questions_from()).name,
             split=self.recipe.prediction.split,
             k=self.recipe.student.passages,
         )
@@ -348,6 +415,10 @@ class Pipeline:
 
     # -- what stages read --------------------------------------------------------------------------------------------
 
+    def questions(self) -> list[Question]:
+        """All questions of the benchmark, of every split."""
+        return self._questions
+
     @cached_property
     def _questions(self) -> list[Question]:
         self.benchmark_artifact.verify()
@@ -357,9 +428,19 @@ class Pipeline:
         """The questions of ``split`` that the run uses, in an order fixed by their ids; raises UserError if none."""
         if all(q.split != split for q in self._questions):
             raise UserError(
-                f"benchmark {self.recipe.benchmark.kind}: the {split} split has no questions, and this stage needs it."
+                f"benchmark {self.recipe.questions_from().kind}: the {split} split has no questions, and this stage needs it."
             )
-        return select(self._questions, split, self.recipe.questions)
+        dropped = self._contaminated if split == "train" else frozenset()
+        return select([q for q in self._questions if q.question_id not in dropped], split, self.recipe.questions)
+
+    @cached_property
+    def _contaminated(self) -> frozenset[str]:
+        """Training questions that are left out because they share words with a test question."""
+        if not self.recipe.contamination.drop:
+            return frozenset()
+        self.contamination_artifact.verify()
+        rows = self.contamination_artifact.read_table("contamination.parquet").to_pylist()
+        return frozenset(row["id"] for row in rows if row["kind"] == "question")
 
     def _test_questions(self) -> list[Question]:
         return self.selected(self.recipe.prediction.split)

@@ -16,7 +16,9 @@ from kard_ray.benchmarks.registry import BenchmarkConfig
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.benchmarks.selection import SelectionConfig
 from kard_ray.evaluation.predict import PredictionConfig
-from kard_ray.knowledge.build import KnowledgeConfig
+from kard_ray.knowledge.config import KnowledgeConfig
+from kard_ray.knowledge.contamination import ContaminationConfig
+from kard_ray.knowledge.retrieval import RetrievalConfig
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ClusterConfig
@@ -29,15 +31,23 @@ class Recipe(Frozen):
     """A whole run."""
 
     name: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    benchmark: BenchmarkConfig
+    benchmark: BenchmarkConfig | None = None  # null: a knowledge base alone, to build and to search
     questions: SelectionConfig = SelectionConfig()
     answer_form: AnswerForm = "text"  # how conclusions name an option: its text or its letter
     knowledge: KnowledgeConfig
+    retrieval: RetrievalConfig = RetrievalConfig()
+    contamination: ContaminationConfig = ContaminationConfig()
     teacher: TeacherConfig = TeacherConfig()
     silver: SilverConfig = SilverConfig()
     student: StudentConfig = StudentConfig()
     prediction: PredictionConfig = PredictionConfig()
     cluster: ClusterConfig = ClusterConfig()
+
+    def questions_from(self) -> BenchmarkConfig:
+        """The benchmark; raises UserError when the recipe has none."""
+        if self.benchmark is None:
+            raise UserError(f"recipe {self.name}, field benchmark: it is missing, and this stage needs questions.")
+        return self.benchmark
 
 
 def load_recipe(path: str, overrides: Sequence[str] = ()) -> Recipe:

@@ -7,6 +7,7 @@ A method that reads passages is predicted once per passage source: ``bm25`` (the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import ray
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, parse_answer
-from kard_ray.knowledge.retrieval import PASSAGE_LIST, Retriever
+from kard_ray.knowledge.retrieval import PASSAGE_LIST, Mode, RetrievalConfig, Retriever
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
@@ -23,7 +24,8 @@ from kard_ray.student.rendering import Renderer, RenderingConfig
 
 VERSION = 1
 
-PassageSource = Literal["none", "bm25", "silver"]
+PassageSource = Literal["none", "bm25", "vector", "hybrid", "silver"]
+_MODES: tuple[Mode, ...] = ("bm25", "vector", "hybrid")  # sources that are searched for
 
 GENERATION = pa.schema(
     [
@@ -51,7 +53,7 @@ class PredictionConfig(Frozen):
     """Which questions are answered, with which passages, and how text is drawn."""
 
     split: Literal["dev", "test"] = "test"
-    sources: tuple[Literal["bm25", "silver"], ...] = ("bm25", "silver")  # for methods that read passages
+    sources: tuple[Literal["bm25", "vector", "hybrid", "silver"], ...] = ("bm25", "silver")  # for methods that read passages
     query: Literal["question", "question_and_options"] = (
         "question_and_options"  # what is searched for (KARD: both)
     )
@@ -59,16 +61,26 @@ class PredictionConfig(Frozen):
     engine: EngineConfig = EngineConfig()
 
 
+@dataclass(frozen=True, slots=True)
+class KnowledgeSource:
+    """The knowledge base that questions are asked of."""
+
+    folder: str
+    version: int | None  # of LanceDB; None: the newest
+    retrieval: RetrievalConfig
+
+
 class StudentPrompts:
     """Adds ``prompt_ids`` from question and passages; an actor's callable.
 
-    Rows whose source is ``bm25`` get the passages that their query finds in ``knowledge_folder``. One actor for both
+    Rows whose source is a retrieval mode get the passages that their query finds in ``knowledge``. One actor for both
     steps: each one more is a process that imports its libraries while the engine does.
     """
 
     def __init__(
-        self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int, knowledge_folder: str | None
-    ) -> None:
+        self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int,
+        knowledge: KnowledgeSource | None,
+    ) -> None:  # fmt: skip
         from transformers import AutoConfig, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
@@ -79,18 +91,22 @@ class StudentPrompts:
             encoder_decoder=AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder,
         )
         self.k = k
-        self.retriever = Retriever(knowledge_folder, k, "query") if knowledge_folder is not None else None
+        self.retrievers: dict[str, Retriever] = {}
+        if knowledge is not None:
+            for mode in _MODES:
+                self.retrievers[mode] = Retriever(
+                    knowledge.folder, k, "query", mode, knowledge.retrieval, knowledge.version
+                )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Columns of :func:`prediction_rows` in; ids, ``passage_ids``, ``prompt_ids`` out."""
         rows = batch.to_pylist()
-        asking = [row for row in rows if row["source"] == "bm25"]
-        if self.retriever is not None and asking:
-            found = self.retriever(pa.table({"query": [row["query"] for row in asking]}))[
-                "passages"
-            ].to_pylist()
-            for row, passages in zip(asking, found, strict=True):
-                row["passages"] = passages
+        for mode, retriever in self.retrievers.items():
+            asking = [row for row in rows if row["source"] == mode]
+            if asking:
+                found = retriever(pa.table({"query": [row["query"] for row in asking]}))["passages"].to_pylist()
+                for row, passages in zip(asking, found, strict=True):
+                    row["passages"] = passages
         ids, shown = [], []
         for row in rows:
             passages = row["passages"][: self.k]
@@ -142,7 +158,7 @@ def predict(
     silver: Mapping[str, list[dict[str, Any]]],
     *,
     student_path: str,
-    knowledge_folder: str | None,
+    knowledge: KnowledgeSource | None,
     k: int,
     rendering: RenderingConfig,
     config: PredictionConfig,
@@ -162,7 +178,7 @@ def predict(
                 rendering.model_dump(mode="json"),
                 form,
                 k,
-                knowledge_folder if "bm25" in sources else None,
+                knowledge if set(_MODES) & set(sources) else None,
             ),
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),

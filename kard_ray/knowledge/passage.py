@@ -1,7 +1,8 @@
-"""A passage and its Arrow schemas."""
+"""Documents, passages and their Arrow schemas."""
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,12 +12,20 @@ TABLE = "passages"  # the LanceDB table of a knowledge base
 PASSAGES = pa.schema(
     [
         pa.field("passage_id", pa.string(), nullable=False),
+        pa.field("source_id", pa.string(), nullable=False),  # the document it was cut from
         pa.field("title", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),  # collection, "" when not known
+        pa.field("language", pa.string(), nullable=False),  # BCP 47 tag such as "en", "" when not known
+        pa.field("date", pa.date32()),
+        pa.field("start", pa.int32(), nullable=False),  # span in the document's text, in characters
+        pa.field("end", pa.int32(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),  # of everything above: equal means unchanged
+        pa.field("content", pa.string(), nullable=False),  # what is searched: title, newline, text
     ]
 )
 
-# One retrieved passage of one query: rank counts from 0, score is the retriever's own (BM25: higher is better).
+# One retrieved passage of one query: rank counts from 0; score is the mode's own (higher is better).
 RETRIEVED = pa.schema(
     [
         pa.field("query_id", pa.string()),
@@ -30,24 +39,30 @@ RETRIEVED = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Passage:
-    """A short text on one topic; ``passage_id`` is stable across builds."""
+class Document:
+    """What a corpus reader yields: a text with a stable id; it becomes one passage or several.
 
-    passage_id: str
+    ``source`` names the collection it comes from, ``language`` is a BCP 47 tag; both "" when not known.
+    """
+
+    source_id: str
     title: str
     text: str
+    source: str = ""
+    language: str = ""
+    date: datetime.date | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadRow:
-    """A corpus row that cannot be a passage, and why; kept in the artifact's ``failures``."""
+    """A corpus row that cannot be a document, and why; kept in the artifact's ``failures``."""
 
     where: str
     reason: str
 
 
 def embedded(dimensions: int) -> pa.Schema:
-    """PASSAGES with what the knowledge base adds: the searched text and its vector."""
-    return PASSAGES.append(pa.field("content", pa.string())).append(
-        pa.field("vector", pa.list_(pa.float32(), dimensions))
-    )
+    """PASSAGES with what the embedder adds: a vector of length 1. Without an embedder (0) the schema is PASSAGES."""
+    if not dimensions:
+        return PASSAGES
+    return PASSAGES.append(pa.field("vector", pa.list_(pa.float32(), dimensions)))

@@ -1,80 +1,274 @@
-"""Find passages: a query is text, never a query language."""
+"""Find passages: by words (BM25), by vectors, or by both; a query is text, never a query language.
+
+The table is the truth. Documents are numbered as the table's version scans them; the BM25 index and the vectors in
+memory use those numbers, and texts are taken from the table by them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Literal, get_args
 
+import lance
 import lancedb
+import numpy as np
 import pyarrow as pa
 import ray
 from lancedb.query import MatchQuery
+from pydantic import Field
 
+from kard_ray.knowledge.bm25 import Bm25Index
+from kard_ray.knowledge.embedding import Embedder, EmbedderConfig
+from kard_ray.knowledge.filters import COLUMNS, PassageFilter
+from kard_ray.knowledge.fragments import is_in, table_uri
+from kard_ray.knowledge.fusion import reciprocal_rank_fusion
+from kard_ray.knowledge.indexes import bm25_folder
 from kard_ray.knowledge.passage import RETRIEVED, TABLE
+from kard_ray.knowledge.settings import read_settings
+from kard_ray.knowledge.vectors import ExactVectors
+from kard_ray.knowledge.versions import find_version
+from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.models import resolve_model
 
-_MARGIN = 8  # extra hits fetched at first so that ties at the cut are broken by id, not by storage order
+Mode = Literal["bm25", "vector", "hybrid"]
+_MARGIN = 8  # extra hits asked of LanceDB at first, so that ties at the cut are broken by id, not by storage order
+_QUERIES = 64  # scored against all vectors at once: 50 MB of scores for 200,000 passages
+
+
+class RetrievalConfig(Frozen):
+    """How passages are found."""
+
+    version: str | None = None  # tag or number of the knowledge base's version; null: the one the recipe made
+    # memory_mapped is the fast one; lancedb searches the full-text index of the table (its k1 and b are 1.2 and 0.75)
+    bm25_engine: Literal["memory_mapped", "lancedb"] = "memory_mapped"
+    fusion_depth: int = Field(100, ge=1, le=10_000)  # passages of each ranking that hybrid joins
+    fusion_constant: float = Field(60.0, ge=0)  # of reciprocal rank fusion
+    bm25_weight: float = Field(1.0, ge=0)
+    vector_weight: float = Field(1.0, ge=0)
 
 
 class KnowledgeBase:
-    """A built knowledge base, opened for reading."""
+    """One version of a built knowledge base, opened for reading; safe to use from several threads."""
 
-    def __init__(self, folder: str, *, version: int | None = None, threads: int = 2) -> None:
-        self.table = lancedb.connect(folder).open_table(TABLE)
-        if version is not None:
-            self.table.checkout(version)
-        self.threads = threads
+    def __init__(
+        self, folder: str, config: RetrievalConfig | None = None, *, version: str | int | None = None, threads: int = 2
+    ) -> None:
+        """``version`` (a tag or a number) goes before ``config.version``; None reads the newest."""
+        self.config = config or RetrievalConfig()
+        self.folder, self.threads = folder, threads
+        self.settings = read_settings(folder)
+        self.version = find_version(folder, version if version is not None else self.config.version)
+        self.dataset = lance.dataset(table_uri(folder), version=self.version.number)
+        self._mask = lru_cache(maxsize=16)(self._find_mask)
 
-    def bm25(self, query: str, k: int) -> list[dict[str, Any]]:
-        """The k best passages for ``query`` by BM25 over title and text, best first; ties by passage id."""
+    # -- the one way in ----------------------------------------------------------------------------------------------
+
+    def retrieve(
+        self,
+        queries: Mapping[str, str] | Sequence[str],
+        k: int,
+        mode: Mode = "bm25",
+        filter: PassageFilter | None = None,  # noqa: A002 - the field's word for it
+    ) -> pa.Table:
+        """Schema RETRIEVED: up to ``k`` rows per query, in the order of the queries, best first.
+
+        ``queries`` are texts by id; of a plain list the positions are the ids. Score: BM25, cosine, or the fused
+        score. Ties go by passage id. Raises UserError for an unknown mode, or a vector search without vectors.
+        """
+        named = dict(queries) if isinstance(queries, Mapping) else {str(n): q for n, q in enumerate(queries)}
+        texts, ids = list(named.values()), list(named)
+        if k < 1 or not texts:
+            return RETRIEVED.empty_table()
+        documents_QK, scores_QK = self.search(texts, k, mode, filter)
+        found = documents_QK >= 0
+        owners, ranks = np.nonzero(found)
+        unique, inverse = np.unique(documents_QK[found], return_inverse=True)
+        rows = self.dataset.take(unique.tolist(), columns=["passage_id", "title", "text"]) if len(unique) else None
+        if rows is None:
+            return RETRIEVED.empty_table()
+        rows = rows.take(pa.array(inverse))
+        query_ids = pa.array(ids, pa.string()).take(pa.array(owners))
+        return pa.table(
+            [query_ids, rows["passage_id"], pa.array(ranks.astype(np.int32)), pa.array(scores_QK[found]),
+             rows["title"], rows["text"]],
+            schema=RETRIEVED,
+        )  # fmt: skip
+
+    def search(
+        self, queries: Sequence[str], k: int, mode: Mode, filter: PassageFilter | None = None  # noqa: A002
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(documents_QK, scores_QK) without texts; -1 where fewer than ``k`` are found."""
+        if mode not in get_args(Mode):
+            raise UserError(f"retrieval mode {mode!r}: expected one of {', '.join(get_args(Mode))}.")
+        if mode == "bm25":
+            return self._bm25(queries, k, filter)
+        if mode == "vector":
+            return self._nearest(queries, k, filter)
+        depth = max(k, self.config.fusion_depth)
+        rankings = [self._bm25(queries, depth, filter)[0], self._nearest(queries, depth, filter)[0]]
+        weights = [self.config.bm25_weight, self.config.vector_weight]
+        return reciprocal_rank_fusion(rankings, weights, constant=self.config.fusion_constant, k=k)
+
+    # -- by words ----------------------------------------------------------------------------------------------------
+
+    def _bm25(
+        self, queries: Sequence[str], k: int, filter: PassageFilter | None  # noqa: A002
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.config.bm25_engine == "memory_mapped":
+            return self._bm25_index.search(queries, k, allowed=self._allowed(filter), threads=self.threads)
+        with ThreadPoolExecutor(self.threads) as pool:
+            found = list(pool.map(lambda query: self._full_text(query, k, filter), queries))
+        documents_QK = np.full((len(queries), k), -1, np.int64)
+        scores_QK = np.zeros((len(queries), k), np.float32)
+        for query, hits in enumerate(found):
+            documents_QK[query, : len(hits)] = [document for document, _ in hits]
+            scores_QK[query, : len(hits)] = [score for _, score in hits]
+        return documents_QK, scores_QK
+
+    def _full_text(
+        self, query: str, k: int, filter: PassageFilter | None  # noqa: A002
+    ) -> list[tuple[int, float]]:
         if not any(character.isalnum() for character in query):
             return []
         limit = k + _MARGIN
         while True:
-            hits = (
-                self.table.search(MatchQuery(query, "content"), query_type="fts")  # type: ignore[call-arg]
-                .limit(limit)
-                .select(["passage_id", "title", "text", "_score"])
-                .to_list()
-            )
+            search = self._table.search(MatchQuery(query, "content"), query_type="fts")  # type: ignore[call-arg]
+            if filter is not None and not filter.is_empty:
+                search = search.where(filter.where(), prefilter=True)
+            hits = search.limit(limit).select(["passage_id", "_score"]).with_row_id(True).to_list()
             scores = sorted((hit["_score"] for hit in hits), reverse=True)
-            if k < 1 or len(hits) < limit or scores[-1] < scores[k - 1]:
+            if len(hits) < limit or scores[-1] < scores[k - 1]:
                 break
             limit *= 2  # the tie at the cut goes on: who is first by id is not known yet
-        return sorted(hits, key=lambda hit: (-hit["_score"], hit["passage_id"]))[:k]
+        hits = sorted(hits, key=lambda hit: (-hit["_score"], hit["passage_id"]))[:k]
+        places = self._documents_at(np.array([hit["_rowid"] for hit in hits], np.int64))
+        return list(zip(places.tolist(), (hit["_score"] for hit in hits), strict=True))
 
-    def retrieve(self, query_ids: list[str], queries: list[str], k: int) -> pa.Table:
-        """Schema RETRIEVED: up to k rows per query, in the order of the queries, best first."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            found = list(pool.map(lambda query: self.bm25(query, k), queries))
-        rows = [
-            {
-                "query_id": query_id,
-                "passage_id": hit["passage_id"],
-                "rank": rank,
-                "score": hit["_score"],
-                "title": hit["title"],
-                "text": hit["text"],
-            }
-            for query_id, hits in zip(query_ids, found, strict=True)
-            for rank, hit in enumerate(hits)
-        ]
-        return pa.Table.from_pylist(rows, schema=RETRIEVED)
+    # -- by vectors --------------------------------------------------------------------------------------------------
+
+    def _nearest(
+        self, queries: Sequence[str], k: int, filter: PassageFilter | None  # noqa: A002
+    ) -> tuple[np.ndarray, np.ndarray]:
+        vectors_QD = self.encode(queries)
+        # An empty query has no meaning, but it has a vector: it finds nothing, as with BM25.
+        blank = np.array([not any(c.isalnum() for c in query) for query in queries], bool)
+        if self._has_vector_index:
+            with ThreadPoolExecutor(self.threads) as pool:
+                found = list(pool.map(lambda vector: self._approximate(vector, k, filter), vectors_QD))
+            documents_QK, scores_QK = (np.stack(part) for part in zip(*found, strict=True))
+        else:
+            allowed_N = self._allowed(filter)
+            parts = [
+                self._exact.search(vectors_QD[at : at + _QUERIES], k, allowed_N)
+                for at in range(0, len(queries), _QUERIES)
+            ]
+            documents_QK, scores_QK = (np.concatenate(part) for part in zip(*parts, strict=True))
+        documents_QK[blank], scores_QK[blank] = -1, 0.0
+        return documents_QK, scores_QK
+
+    def _approximate(
+        self, vector_D: np.ndarray, k: int, filter: PassageFilter | None  # noqa: A002
+    ) -> tuple[np.ndarray, np.ndarray]:
+        search = self._table.search(vector_D, vector_column_name="vector").distance_type("cosine")
+        search = search.nprobes(self.settings.vectors.probes).refine_factor(self.settings.vectors.refine)
+        if filter is not None and not filter.is_empty:
+            search = search.where(filter.where(), prefilter=True)
+        hits = search.limit(k).select(["passage_id", "_distance"]).with_row_id(True).to_list()
+        hits.sort(key=lambda hit: (hit["_distance"], hit["passage_id"]))
+        documents_K = np.full(k, -1, np.int64)
+        scores_K = np.zeros(k, np.float32)
+        documents_K[: len(hits)] = self._documents_at(np.array([hit["_rowid"] for hit in hits], np.int64))
+        scores_K[: len(hits)] = [1.0 - hit["_distance"] for hit in hits]
+        return documents_K, scores_K
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of queries, ``[len(texts), dimensions]``."""
+        return self._embedder.encode([self.settings.query_prefix + text for text in texts])
+
+    # -- what is opened on first use ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _bm25_index(self) -> Bm25Index:
+        folder = bm25_folder(self.folder, self.version.number)
+        if not os.path.isdir(folder):
+            raise UserError(
+                f"knowledge base {self.folder}: version {self.version.tag} has no BM25 index; "
+                "run kard-ray knowledge compact, or set retrieval.bm25_engine: lancedb."
+            )
+        return Bm25Index.open(folder)
+
+    @cached_property
+    def _table(self) -> Any:
+        table = lancedb.connect(self.folder).open_table(TABLE)
+        table.checkout(self.version.number)
+        return table
+
+    @cached_property
+    def _has_vector_index(self) -> bool:
+        return any(index.columns == ["vector"] for index in self._table.list_indices())
+
+    @cached_property
+    def _exact(self) -> ExactVectors:
+        ids = self.dataset.to_table(columns=["passage_id"])["passage_id"]
+        order_N = np.empty(len(ids), np.int64)
+        order_N[pa.compute.sort_indices(ids).to_numpy()] = np.arange(len(ids))
+        return ExactVectors(self.dataset, order_N)
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        if self.settings.embedder is None:
+            raise UserError(
+                f"knowledge base {self.folder}: it has no vectors (knowledge.embedder is null); use mode bm25."
+            )
+        model = resolve_model(self.settings.embedder)
+        if model.revision != self.settings.embedder_revision:
+            raise UserError(
+                f"knowledge base {self.folder}: its vectors come from {self.settings.embedder} "
+                f"{self.settings.embedder_revision}, and here is {model.revision}; install that one, or build again."
+            )
+        config = EmbedderConfig(
+            model_path=model.path, dtype=self.settings.embedder_dtype, threads=self.threads
+        )
+        return Embedder(config)
+
+    @cached_property
+    def _addresses(self) -> np.ndarray:
+        """Row address of each document, ascending."""
+        table = self.dataset.to_table(columns=[], with_row_address=True)
+        return table["_rowaddr"].to_numpy().astype(np.int64)
+
+    def _documents_at(self, addresses: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._addresses, addresses)
+
+    def _allowed(self, filter: PassageFilter | None) -> np.ndarray | None:  # noqa: A002
+        return None if filter is None or filter.is_empty else self._mask(filter)
+
+    def _find_mask(self, filter: PassageFilter) -> np.ndarray:  # noqa: A002
+        return filter.mask(self._filter_columns).to_numpy()
+
+    @cached_property
+    def _filter_columns(self) -> pa.Table:
+        return self.dataset.to_table(columns=list(COLUMNS))
 
 
 class Retriever:
     """Adds ``passages`` (list of {passage_id, title, text, score}, best first) to batches; an actor's callable."""
 
-    def __init__(self, folder: str, k: int, query_column: str) -> None:
-        self.base = KnowledgeBase(folder)
-        self.k, self.query_column = k, query_column
+    def __init__(
+        self, folder: str, k: int, query_column: str, mode: Mode = "bm25", config: RetrievalConfig | None = None,
+        version: str | int | None = None,
+    ) -> None:  # fmt: skip
+        self.base = KnowledgeBase(folder, config, version=version)
+        self.k, self.query_column, self.mode = k, query_column, mode
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One query per row, read from ``query_column``."""
         found: list[list[dict[str, Any]]] = [[] for _ in range(batch.num_rows)]
-        hits = self.base.retrieve(
-            [str(i) for i in range(batch.num_rows)], batch[self.query_column].to_pylist(), self.k
-        )
+        hits = self.base.retrieve(batch[self.query_column].to_pylist(), self.k, self.mode)
         for hit in hits.to_pylist():
             found[int(hit["query_id"])].append({name: hit[name] for name in PASSAGE_LIST.value_type.names})
         return batch.append_column("passages", pa.array(found, PASSAGE_LIST))
@@ -87,11 +281,14 @@ PASSAGE_LIST = pa.list_(
 )
 
 
-def retrieve_for(rows: ray.data.Dataset, *, folder: str, k: int, query_column: str) -> ray.data.Dataset:
+def retrieve_for(
+    rows: ray.data.Dataset, *, folder: str, k: int, query_column: str, mode: Mode = "bm25",
+    config: RetrievalConfig | None = None, version: str | int | None = None,
+) -> ray.data.Dataset:  # fmt: skip
     """Ray Data edge of :class:`Retriever`."""
     return rows.map_batches(
         Retriever,
-        fn_constructor_args=(folder, k, query_column),
+        fn_constructor_args=(folder, k, query_column, mode, config, version),
         batch_format="pyarrow",
         batch_size=64,
         compute=ray.data.ActorPoolStrategy(size=1),
@@ -99,16 +296,16 @@ def retrieve_for(rows: ray.data.Dataset, *, folder: str, k: int, query_column: s
     )
 
 
-def passage_texts(folder: str, passage_ids: Iterable[str]) -> dict[str, dict[str, str]]:
+def passage_texts(
+    folder: str, passage_ids: Iterable[str], *, version: str | int | None = None
+) -> dict[str, dict[str, str]]:
     """``{passage_id: {title, text}}`` of the given ids; ids that are not in the knowledge base are left out."""
-    table = lancedb.connect(folder).open_table(TABLE)
+    dataset = lance.dataset(table_uri(folder), version=find_version(folder, version).number)
     wanted = sorted(set(passage_ids))
     found: dict[str, dict[str, str]] = {}
     for at in range(0, len(wanted), 500):
-        # Typed values only: ids become SQL string literals with quotes doubled, never raw text.
-        literals = ", ".join(
-            "'" + passage_id.replace("'", "''") + "'" for passage_id in wanted[at : at + 500]
+        rows = dataset.to_table(
+            columns=["passage_id", "title", "text"], filter=is_in("passage_id", wanted[at : at + 500])
         )
-        rows = table.search().where(f"passage_id IN ({literals})").limit(500).to_list()
-        found |= {row["passage_id"]: {"title": row["title"], "text": row["text"]} for row in rows}
+        found |= {row["passage_id"]: {"title": row["title"], "text": row["text"]} for row in rows.to_pylist()}
     return found

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from kard_ray.knowledge.retrieval import PASSAGE_LIST, retrieve_for
+from kard_ray.knowledge.retrieval import PASSAGE_LIST, Mode, RetrievalConfig, retrieve_for
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.parts import map_resumable
@@ -37,6 +37,7 @@ class SilverConfig(Frozen):
     passages: int = Field(10, ge=1, le=1000)  # k stored; students take the first few
     # What is searched for. KARD: the rationale. A weak teacher leaves facts out of it that the question names.
     query: Literal["rationale", "question_and_rationale"] = "rationale"
+    mode: Mode = "bm25"  # KARD: BM25
 
 
 def queries(rationales: pa.Table, test_split: str) -> pa.Table:
@@ -70,14 +71,27 @@ def find_silver_passages(
     artifact: Artifact,
     *,
     test_split: str,
+    retrieval: RetrievalConfig,
+    version: int | None,
 ) -> Manifest:
-    """Retrieve for every query of :func:`queries`; writes schema SILVER. ``questions`` are texts by question id."""
+    """Retrieve for every query of :func:`queries`; writes schema SILVER. ``questions`` are texts by question id.
+
+    ``version`` is that of the knowledge base in ``folder``; None is the newest.
+    """
     asked = queries(rationales, test_split)
     if config.query == "question_and_rationale":
         asked = with_questions(asked, questions)
     found = map_resumable(
         asked,
-        lambda rows: retrieve_for(rows, folder=folder, k=config.passages, query_column="rationale"),
+        lambda rows: retrieve_for(
+            rows,
+            folder=folder,
+            k=config.passages,
+            query_column="rationale",
+            mode=config.mode,
+            config=retrieval,
+            version=version,
+        ),
         artifact=artifact,
         schema=SILVER,
         id_column="rationale_id",

@@ -7,9 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import lancedb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -29,7 +27,6 @@ from tests.e2e.world import (
     sessions_in,
     succeed,
     wait_until,
-    write_jsonl,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -80,36 +77,6 @@ def test_the_teacher_never_writes_a_finished_rationale_again(
     assert rationales.keys() == expected
     assert {i: text for i, text in rationales.items() if text.startswith("kept from before")} == marks
     assert not parts(run, "rationales")
-
-
-def test_embedded_passages_are_kept_when_the_driver_is_killed(world: World, tmp_path: Path) -> None:
-    ids = [f"p{at:05}" for at in range(6000)]
-    corpus = write_jsonl(
-        tmp_path / "corpus.jsonl",
-        ({"id": i, "title": i, "text": f"Number {i} lies on the Esk."} for i in ids),
-    )
-    run = tmp_path / "run"
-    command = ("knowledge", world.recipe, "--run-dir", run, "--set", f"knowledge.corpus.path={corpus}")
-    slow = ("--set", "knowledge.embedder_batch=1")
-    kill_when(lambda: parts(run, "knowledge"), *command, *slow, log=tmp_path / "log")
-
-    marks = mark_finished_rows(parts(run, "knowledge"), "passage_id", "content")
-    assert 0 < len(marks) < len(ids)
-    done = succeed(*command)
-    assert f"knowledge: {len(marks)} of {len(ids)} rows were finished before and are kept" in (
-        done.out + done.err
-    )
-    manifest = only(run, "knowledge")
-    assert manifest["rows"] == {"passages": len(ids), "failures": 0}
-    table = lancedb.connect(str(manifest["folder"])).open_table("passages")
-    rows = table.search().limit(len(ids) + 1).to_arrow()
-    assert sorted(rows["passage_id"].to_pylist()) == ids
-    kept = rows.filter(pc.starts_with(rows["content"], "kept from before"))
-    assert dict(zip(kept["passage_id"].to_pylist(), kept["content"].to_pylist(), strict=True)) == marks
-    for index in table.list_indices():
-        stats = table.index_stats(index.name)
-        assert stats is not None
-        assert stats.num_unindexed_rows == 0
 
 
 # 60 steps: long enough to be killed in the middle. A checkpoint at each step changes nothing in the outcome.

@@ -6,10 +6,9 @@ import pyarrow as pa
 import pytest
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.evaluation.predict import GENERATION, PREDICTIONS, StudentPrompts, prediction_rows, score
-from kard_ray.knowledge.build import KnowledgeConfig, write_table
-from kard_ray.knowledge.readers.factbook import FactbookCorpus
-from tests.knowledge.rows import embedded_rows
+from kard_ray.evaluation.predict import GENERATION, PREDICTIONS, KnowledgeSource, StudentPrompts, prediction_rows, score
+from kard_ray.knowledge.retrieval import RetrievalConfig
+from tests.knowledge.rows import write_base
 
 QUESTIONS = [
     Question(
@@ -86,7 +85,7 @@ def test_no_question_makes_no_row() -> None:
 def knowledge_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("knowledge")
     passages = [(f"p{n}", f"Passage {n}", f"Which {n} is {('Lisbon', 'Porto')[n % 2]}.") for n in range(4)]
-    write_table(embedded_rows(passages), str(folder), KnowledgeConfig(corpus=FactbookCorpus()))
+    write_base(folder, [passages])
     return str(folder)
 
 
@@ -94,7 +93,8 @@ def test_rows_are_shown_what_their_source_finds_and_no_more(
     llama_folder: Path, knowledge_folder: str
 ) -> None:
     rows = prediction_rows(QUESTIONS, ["none", "silver", "bm25"], SILVER, with_options=False)
-    prompts = StudentPrompts(str(llama_folder), {}, "text", 1, knowledge_folder)(rows).to_pylist()
+    knowledge = KnowledgeSource(knowledge_folder, None, RetrievalConfig())
+    prompts = StudentPrompts(str(llama_folder), {}, "text", 1, knowledge)(rows).to_pylist()
     shown = {row["prediction_id"]: row["passage_ids"] for row in prompts}
     assert shown == (
         {f"none/q{n}": [] for n in range(4)}

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kard_ray.knowledge.build import KnowledgeConfig, write_table
 from kard_ray.knowledge.passage import RETRIEVED
-from kard_ray.knowledge.readers.factbook import FactbookCorpus
-from kard_ray.knowledge.retrieval import PASSAGE_LIST, KnowledgeBase, Retriever, passage_texts
-from tests.knowledge.rows import embedded_rows
+from kard_ray.knowledge.retrieval import PASSAGE_LIST, KnowledgeBase, RetrievalConfig, Retriever, passage_texts
+from kard_ray.runtime.errors import UserError
+from tests.knowledge.rows import write_base
 
-CONFIG = KnowledgeConfig(corpus=FactbookCorpus())
 HOSTILE_IDS = [
     "it's",
     "a' OR '1'='1",
@@ -38,13 +36,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("knowledge")
     common = [(f"c{n:03}", f"Country {n}", f"The country has land and sea, number {n}.") for n in range(300)]
     hostile = [(i, "Hostile", f"Its id is number {n}.") for n, i in enumerate(HOSTILE_IDS)]
-    write_table(embedded_rows([*common, *RARE, *hostile]), str(path), CONFIG)
+    write_base(path, [common, RARE, hostile])
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def base(folder: str) -> KnowledgeBase:
-    return KnowledgeBase(folder)
+@pytest.fixture(scope="module", params=["memory_mapped", "lancedb"])
+def base(folder: str, request: pytest.FixtureRequest) -> KnowledgeBase:
+    return KnowledgeBase(folder, RetrievalConfig(bm25_engine=request.param))
+
+
+def ids(base: KnowledgeBase, query: str, k: int) -> list[str]:
+    """Passages that BM25 finds, best first."""
+    return base.retrieve([query], k)["passage_id"].to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def base(folder: str) -> KnowledgeBase:
     ],
 )
 def test_bm25_finds_the_passage_with_the_rare_word(base: KnowledgeBase, query: str, passage_id: str) -> None:
-    assert base.bm25(query, 3)[0]["passage_id"] == passage_id
+    assert ids(base, query, 3)[0] == passage_id
 
 
 @pytest.mark.parametrize(
@@ -87,45 +90,47 @@ def test_bm25_finds_the_passage_with_the_rare_word(base: KnowledgeBase, query: s
     ],
 )
 def test_a_hostile_query_is_searched_as_text(base: KnowledgeBase, query: str) -> None:
-    assert "chile" in [hit["passage_id"] for hit in base.bm25(query, 3)]
+    assert "chile" in ids(base, query, 3)
 
 
 @pytest.mark.parametrize("query", ["", "   ", "\n", "?!.,;:()[]{}*\"'", "—…", "the of and", "unheardofword"])
 def test_a_query_without_a_known_word_finds_nothing(base: KnowledgeBase, query: str) -> None:
-    assert base.bm25(query, 3) == []
+    assert ids(base, query, 3) == []
 
 
 @given(query=st.text(max_size=80))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_query_fails(base: KnowledgeBase, query: str) -> None:
-    hits = base.bm25(query, 2)
-    assert len(hits) <= 2
-    assert [hit["_score"] for hit in hits] == sorted((hit["_score"] for hit in hits), reverse=True)
+    scores = base.retrieve([query], 2)["score"].to_pylist()
+    assert len(scores) <= 2
+    assert scores == sorted(scores, reverse=True)
+    assert all(score > 0 for score in scores)
 
 
 def test_two_thousand_different_words_are_one_query(base: KnowledgeBase) -> None:
     rng = random.Random(0)
     words = ["".join(rng.choices(string.ascii_lowercase, k=7)) for _ in range(2000)]
-    assert base.bm25(" ".join([*words, "Atacama"]), 1)[0]["passage_id"] == "chile"
+    assert ids(base, " ".join([*words, "Atacama"]), 1) == ["chile"]
 
 
+@pytest.mark.parametrize("engine", ["memory_mapped", "lancedb"])
 @pytest.mark.parametrize("k", [1, 3, 12, 40])
-def test_ties_are_broken_by_id_however_many_there_are(tmp_path: Path, k: int) -> None:
-    ids = [f"t{n:02}" for n in range(40)]
-    stored = random.Random(k).sample(ids, len(ids))
+def test_ties_are_broken_by_id_however_many_there_are(tmp_path: Path, k: int, engine: str) -> None:
+    names = [f"t{n:02}" for n in range(40)]
+    stored = random.Random(k).sample(names, len(names))
     rows = [(i, "Same", "The very same words.") for i in stored] + [("other", "Other", "Something else.")]
-    write_table(embedded_rows(rows), str(tmp_path), CONFIG)
-    assert [hit["passage_id"] for hit in KnowledgeBase(str(tmp_path)).bm25("same words", k)] == ids[:k]
+    write_base(tmp_path, [rows[:15], rows[15:]])
+    assert ids(KnowledgeBase(str(tmp_path), RetrievalConfig(bm25_engine=engine)), "same words", k) == names[:k]
 
 
 def test_k_bounds_what_is_found(base: KnowledgeBase) -> None:
-    assert base.bm25("Atacama", 0) == []
-    assert len(base.bm25("country", 5)) == 5
-    assert len(base.bm25("Atacama", 5)) == 1
+    assert ids(base, "Atacama", 0) == []
+    assert len(ids(base, "country", 5)) == 5
+    assert len(ids(base, "Atacama", 5)) == 1
 
 
 def test_results_stand_in_the_order_of_the_queries_and_ranks_count_from_zero(base: KnowledgeBase) -> None:
-    found = base.retrieve(["b", "none", "a"], ["Cusco country", "???", "Atacama"], 2)
+    found = base.retrieve({"b": "Cusco country", "none": "???", "a": "Atacama"}, 2)
     assert found.schema == RETRIEVED
     assert found["query_id"].to_pylist() == ["b", "b", "a"]
     assert found["rank"].to_pylist() == [0, 1, 0]
@@ -134,9 +139,8 @@ def test_results_stand_in_the_order_of_the_queries_and_ranks_count_from_zero(bas
 
 def test_the_order_of_passages_does_not_depend_on_threads(folder: str) -> None:
     queries = [f"country number {n}" for n in range(20)]
-    ids = [str(n) for n in range(20)]
-    one = KnowledgeBase(folder, threads=1).retrieve(ids, queries, 4)
-    assert KnowledgeBase(folder, threads=4).retrieve(ids, queries, 4) == one
+    one = KnowledgeBase(folder, threads=1).retrieve(queries, 4)
+    assert KnowledgeBase(folder, threads=4).retrieve(queries, 4) == one
 
 
 def test_the_retriever_adds_one_list_to_each_row(folder: str) -> None:
@@ -167,9 +171,31 @@ def test_texts_are_found_by_id_whatever_the_id_holds(folder: str) -> None:
 def test_unknown_ids_are_left_out_and_sql_in_an_id_is_only_an_id(folder: str) -> None:
     assert passage_texts(folder, ["' OR '1'='1", "nobody", "') OR (1=1", ""]) == {}
     assert passage_texts(folder, []) == {}
-    assert KnowledgeBase(folder).bm25("Atacama", 1)  # the table is still there
+    assert ids(KnowledgeBase(folder), "Atacama", 1)  # the table is still there
 
 
 def test_more_ids_than_one_request_holds_are_all_found(folder: str) -> None:
     wanted = [f"c{n:03}" for n in range(300)] + [f"missing{n}" for n in range(1300)] + ["peru"]
     assert set(passage_texts(folder, wanted)) == {*(f"c{n:03}" for n in range(300)), "peru"}
+
+
+def test_both_engines_find_the_same_passages_with_nearly_the_same_scores(folder: str) -> None:
+    queries = [f"Which country has number {n}, deep fjords or a desert near Cusco?" for n in range(40)]
+    ours = KnowledgeBase(folder).retrieve(queries, 5)
+    lances = KnowledgeBase(folder, RetrievalConfig(bm25_engine="lancedb")).retrieve(queries, 5)
+    assert ours["passage_id"] == lances["passage_id"]
+    assert ours["score"].to_pylist() == pytest.approx(lances["score"].to_pylist(), rel=0.02)
+
+
+def test_an_unknown_mode_and_vectors_that_are_not_there_are_users_errors(folder: str) -> None:
+    with pytest.raises(UserError, match="retrieval mode 'dense'"):
+        KnowledgeBase(folder).retrieve(["x"], 1, "dense")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="it has no vectors"):
+        KnowledgeBase(folder).retrieve(["x"], 1, "vector")
+    with pytest.raises(UserError, match="it has no vectors"):
+        KnowledgeBase(folder).retrieve(["x"], 1, "hybrid")
+
+
+def test_a_folder_that_is_no_knowledge_base_is_a_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="build it with kard-ray knowledge"):
+        KnowledgeBase(str(tmp_path))

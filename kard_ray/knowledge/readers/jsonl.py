@@ -1,87 +1,51 @@
-"""One's own documents as JSON Lines: ``id``, ``title`` (may be missing) and ``text``."""
+"""One's own documents as JSON Lines."""
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
-import os
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from kard_ray.knowledge.passage import BadRow, Passage
+from kard_ray.knowledge.passage import BadRow, Document
+from kard_ray.knowledge.readers import files
+from kard_ray.knowledge.readers.fields import FieldMapping, document_of
+from kard_ray.knowledge.readers.lines import line_shards, parse_json, read_lines
 from kard_ray.runtime.config import Frozen
-from kard_ray.runtime.errors import UserError
-
-MAX_CHARACTERS = 20_000  # about ten printed pages: longer texts are documents, not passages
 
 
 class JsonlCorpus(Frozen):
-    """Passages from JSON Lines files; a row that cannot be used is kept in ``failures`` with its reason."""
+    """Documents from JSON Lines files; a row that cannot be used is kept in ``failures`` with its reason.
+
+    Files may be compressed (.gz, .bz2, .xz, .zst); a large one that is not is read by several workers.
+    """
+
+    LONG: ClassVar[bool] = False
 
     kind: Literal["jsonl"] = "jsonl"
-    path: str = Field(min_length=1)  # a file or a glob; each file can be read by another worker
+    path: str = Field(min_length=1)  # a file or a glob, local or a URL such as s3://bucket/*.jsonl.gz
+    fields: FieldMapping = FieldMapping()  # which keys hold id, title, text and the rest
 
     def fingerprint(self) -> str:
-        """SHA-256 over the files' contents: an edited corpus is another knowledge base."""
-        digest = hashlib.sha256()
-        for shard in self.shards():
-            with open(shard, "rb") as source:
-                while block := source.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()[:16]
+        """A hash over the files' contents."""
+        return files.fingerprint_of(files.find_files(self.path))
 
     def shards(self) -> list[str]:
-        """The files; raises UserError when there is none."""
-        found = sorted(
-            os.path.abspath(path) for path in glob.glob(self.path, recursive=True) if os.path.isfile(path)
-        )
-        if not found:
-            raise UserError(f"recipe field knowledge.corpus.path: no file matches {self.path!r}.")
-        return found
+        """The files, or ranges of the large ones."""
+        return line_shards(files.find_files(self.path))
 
-    def read(self, shard: str) -> Iterator[Passage | BadRow]:
-        """Rows of one file, in order."""
-        with open(shard, "rb") as source:
-            for number, line in enumerate(source, start=1):
-                if line.strip():
-                    yield parse_line(line, where=f"{shard}:{number}")
+    def read(self, shard: str) -> Iterator[Document | BadRow]:
+        """Rows of one shard, in order."""
+        return read_documents(shard, self.fields)
 
 
-def parse_line(line: bytes, *, where: str) -> Passage | BadRow:
-    """One JSON line as a passage, or why it is none."""
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return BadRow(where=where, reason=f"not JSON in UTF-8: {str(error)[:100]}")
-    if not isinstance(row, dict):
-        return BadRow(where=where, reason="not a JSON object")
-    for name, needed in (("id", True), ("text", True), ("title", False)):
-        value = row.get(name)
-        if value is None and not needed:
-            continue
-        number = name == "id" and isinstance(value, int) and not isinstance(value, bool)
-        if not (isinstance(value, str) or number) or not str(value).strip():
-            return BadRow(
-                where=where, reason=f"field {name}: expected text that is not empty, got {value!r:.60}"
-            )
-        if not _encodable(str(value)):
-            return BadRow(
-                where=where, reason=f"field {name}: half of a surrogate pair, expected Unicode text"
-            )
-    if len(row["text"]) > MAX_CHARACTERS:
-        return BadRow(
-            where=where,
-            reason=f"field text: {len(row['text'])} characters, at most {MAX_CHARACTERS} are allowed",
-        )
-    return Passage(passage_id=str(row["id"]), title=row.get("title") or "", text=row["text"])
+def read_documents(shard: str, mapping: FieldMapping) -> Iterator[Document | BadRow]:
+    """The rows of a shard of JSON Lines (see ``line_shards``), in order."""
+    for found in read_lines(shard):
+        yield found if isinstance(found, BadRow) else parse_line(found[1], mapping, where=found[0])
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def parse_line(line: bytes, mapping: FieldMapping, *, where: str) -> Document | BadRow:
+    """One JSON line as a document, or why it is none."""
+    row = parse_json(line, where=where)
+    return row if isinstance(row, BadRow) else document_of(row, mapping, where)

@@ -1,0 +1,111 @@
+"""Random kills of an ingest's driver and workers, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import lance
+
+from kard_ray.knowledge.idset import IdSet
+from kard_ray.runtime.session import processes_of
+from tests.e2e.world import World, running, sessions_in, succeed, write_jsonl
+
+DOCUMENTS = 4000
+FILES = 4
+WORKERS = (b"ray::MapWorker(Map(FragmentWriter))", b"ray::Map(", b"ray::MapBatches")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """Who was killed, and when: seconds after the command started."""
+
+    target: Literal["driver", "worker"]
+    seconds: float
+    phase: str  # what was on disk then
+
+
+def write_corpus(folder: Path) -> IdSet:
+    """A corpus of FILES files with every tenth document twice; returns the ids that must be there in the end."""
+    ids = [f"p{at:05}" for at in range(DOCUMENTS)]
+    for part in range(FILES):
+        rows = [
+            {"id": i, "title": i, "text": f"Number {i} lies on the Esk, near the town of {i[::-1]}."}
+            for i in ids[part::FILES]
+        ]
+        write_jsonl(folder / f"part{part}.jsonl", [*rows, *rows[::10]])
+    return IdSet.of(ids)
+
+
+def command(world: World, corpus: Path, run: Path) -> tuple[str | Path, ...]:
+    """The build; small batches, so that there is time to kill it."""
+    return (
+        "knowledge", world.recipe, "--run-dir", run, "--set", f"knowledge.corpus.path={corpus}/*.jsonl",
+        "--set", "knowledge.workers=2", "--set", "knowledge.embedder_batch=1",
+    )  # fmt: skip
+
+
+def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log: Path) -> Kill | None:
+    """Start the build, kill its driver or one of its workers at a random moment, and let it end (again).
+
+    Returns None when the build was over before.
+    """
+    rng = random.Random(seed)
+    target: Literal["driver", "worker"] = rng.choice(("driver", "worker"))
+    wait = rng.uniform(4.0, 16.0)  # reading starts after about 5 s, the build takes about 18
+    arguments = command(world, corpus, run)
+    with running(*arguments, log=log) as (process, ray_folder):
+        started = time.monotonic()
+        killed: Kill | None = None
+        while process.poll() is None and killed is None:
+            elapsed = time.monotonic() - started
+            if elapsed >= wait:
+                victims = [process.pid] if target == "driver" else workers(ray_folder)
+                if victims:
+                    killed = Kill(target=target, seconds=round(elapsed, 1), phase=phase(run))
+                    os.kill(rng.choice(victims), signal.SIGKILL)
+            time.sleep(0.02)
+        if target == "worker" or killed is None:
+            assert process.wait(timeout=300) == 0, log.read_text()[-6000:]
+    if target == "driver" and killed is not None:
+        succeed(*arguments)
+    return killed
+
+
+def workers(ray_folder: Path) -> list[int]:
+    """Ids of the processes of this very cluster that read shards or write fragments now."""
+    found = []
+    for session in sessions_in(ray_folder):
+        for pid in processes_of(session):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if line.startswith(WORKERS):
+                found.append(pid)
+    return found
+
+
+def phase(run: Path) -> str:
+    """What is on disk."""
+    if list(run.glob("knowledge/*/versions/*.json")):
+        return "tagged"
+    if list(run.glob("knowledge/*/passages.lance/_versions/*")):
+        return "committed"
+    written = len(list(run.glob("knowledge/*/_parts/written/*.json")))
+    read = len(list(run.glob("knowledge/*/_parts/read/*.json")))
+    return f"{read} shards read, {written} units written"
+
+
+def final_ids(run: Path) -> IdSet:
+    """The ids in the table, each row counted."""
+    (uri,) = run.glob("knowledge/*/passages.lance")
+    found = IdSet()
+    for batch in lance.dataset(str(uri)).to_batches(columns=["passage_id"]):
+        found = found.plus(IdSet.of(batch["passage_id"].to_pylist()))
+    return found
