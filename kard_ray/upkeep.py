@@ -19,7 +19,7 @@ from kard_ray.knowledge.update import update_knowledge_base
 from kard_ray.knowledge.versions import find_version, forget_version, list_versions, record_version, remove_untagged
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import load_recipe
-from kard_ray.runtime.artifacts import RunDirectory
+from kard_ray.runtime.artifacts import MANIFEST, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ray_session
 
@@ -81,6 +81,13 @@ def update(
     )
 
 
+def run_manifest(folder: str) -> Manifest | None:
+    """The manifest of the build that made the folder, when it lies in a run."""
+    run = RunDirectory(folder)
+    path = f"{run.path}/{MANIFEST}"
+    return run.read_manifest(path) if run.fs.exists(path) else None
+
+
 def show_versions(target: str) -> None:
     """Print the versions of a knowledge base, oldest first."""
     folder = find_knowledge_base(target)
@@ -107,6 +114,9 @@ def clean_up(target: str, *, older_than_days: float, drop: Collection[str]) -> N
     """Delete versions without a tag that are older than so many days, and the tagged versions named in ``drop``."""
     folder = find_knowledge_base(target)
     for tag in drop:
+        made = run_manifest(folder)
+        if made is not None and made.counts.get("knowledge_base_tag") == tag:
+            raise UserError(f"--drop {tag}: the run's manifest names this version; it stays.")
         forget_version(folder, tag)
     freed = remove_untagged(folder, older_than=timedelta(days=older_than_days))
     kept = ", ".join(version.tag for version in list_versions(folder))

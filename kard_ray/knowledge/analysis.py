@@ -28,12 +28,14 @@ Language = Literal[
 # this one 0.6970 and 3,919. Lance's also drops "won", "will", "can", "t" and "d", which mean something in
 # "who won", "T cells" and "vitamin D".
 ENGLISH = tuple(
-    """i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
+    """
+    i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
     it its itself they them their theirs themselves what which who whom this that these those am is are was were be
     been being have has had having do does did doing would should could ought a an the and but if or because as until
     while of at by for with about against between into through during before after above below to from up down in out
     on off over under again further then once here there when where why how all any both each few more most other some
-    such no nor not only own same so than too very s""".split()
+    such no nor not only own same so than too very s
+    """.split()  # noqa: SIM905 - a hundred words are easier to read as words
 )
 
 
@@ -81,7 +83,7 @@ def full_text_index(config: AnalyzerConfig) -> FTS:
 
 
 class Analyzer:
-    """Cuts texts into terms. May be pickled; not to be shared between threads."""
+    """Cuts texts into terms. May be pickled; shared between threads, they take turns (tantivy holds the GIL)."""
 
     def __init__(self, config: AnalyzerConfig) -> None:
         self.config = config
@@ -91,7 +93,10 @@ class Analyzer:
         """The terms of ``text`` in their order, repeated as often as they stand there."""
         if self._analyzer is None:
             self._analyzer = _build(self.config, stop_words=stop_list(self.config), fold=True)
-        return self._analyzer.analyze(text)
+        try:
+            return self._analyzer.analyze(text)
+        except UnicodeEncodeError:  # half of a surrogate pair, as broken JSON gives it: not a letter
+            return self._analyzer.analyze(text.encode(errors="replace").decode())
 
     def __getstate__(self) -> AnalyzerConfig:
         return self.config
@@ -131,11 +136,11 @@ def _build(config: AnalyzerConfig, *, stop_words: list[str] | None, fold: bool) 
 # compared in the tests); beyond them the two know letters differently, so such a text goes to tantivy as a whole.
 _BEYOND = re.compile(r"[^\u0000-\u0344\u0370-\u05af\u1e00-\u206f\u20a0-\u20cf\u2100-\u218f\u2190-\u23ff]")
 _WORDS = re.compile(r"[^\W_]+")
-_MOST_WORDS = 300_000  # kept in a cache of words; about 40 MB
+_MOST_WORDS = 500_000  # kept in a cache of words; about 70 MB
 
 
 class TermIds(dict[str, int]):
-    """Texts to term ids, each distinct word analysed once; not to be shared between threads.
+    """Texts to term ids, each distinct word analysed once. Threads may share it.
 
     One core reads 5 million words per second this way, 1.8 million when tantivy sees every word.
     Subclasses say what id a term has; a word that gives no term, or an unknown one, has id -1.

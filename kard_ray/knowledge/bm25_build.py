@@ -60,6 +60,7 @@ def build_bm25_index(
     A document's number is its offset in the scan of that version, so ``lance.dataset(dataset_uri, version).take``
     gives its row. The score of term t in document d is idf(t) * f * (k1 + 1) / (f + k1 * (1 - b + b * |d| / avg)),
     idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5)), where t stands f times in d and in n of N documents; |d| counts terms.
+    As in LanceDB and Lucene, N and the average length leave out documents without any term.
     Raises UserError if the table or its version cannot be opened.
     """
     try:
@@ -140,7 +141,7 @@ def _write_parts(
     ids, starts = [], [0]
     pool: Executor | None = None
     if workers > 1:
-        # Python code under the GIL does this work, so processes; spawned, for a fork of a process with threads may hang.
+        # Cutting texts needs the GIL, so processes; spawned, for the fork of a process with threads may hang.
         pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     running: set[Future[None]] = set()
     try:
@@ -229,9 +230,10 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
         counts[numbers + 1] += np.diff(_mapped(f"{path}.indptr.npy"))
         norms[start:end] = np.load(f"{path}.lengths.npy")
     np.save(made / "lengths.npy", norms.astype(np.int32))
-    average = norms.sum(dtype=np.float64) / max(len(norms), 1)
+    counted = np.count_nonzero(norms)
+    average = norms.sum(dtype=np.float64) / max(counted, 1)
     norms = (bm25.k1 * (1 - bm25.b + bm25.b * norms / max(average, 1e-9))).astype(np.float32)
-    idf = np.log1p((starts[-1] - counts[1:] + 0.5) / (counts[1:] + 0.5)).astype(np.float32)
+    idf = np.log1p((counted - counts[1:] + 0.5) / (counts[1:] + 0.5)).astype(np.float32)
     indptr = np.cumsum(counts)
     np.save(made / "indptr.npy", indptr)
     _write_terms(terms, made)
@@ -281,7 +283,7 @@ def _terms(path: Path) -> pa.ChunkedArray:
 def _header(file: BinaryIO, length: int, kind: type[np.generic]) -> None:
     """The first bytes of a .npy file whose values are written piece by piece afterwards."""
     described = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(file, described)
+    np.lib.format.write_array_header_1_0(file, described)  # type: ignore[no-untyped-call]
 
 
 def _write_terms(terms: pa.Array, made: Path) -> None:

@@ -1,19 +1,22 @@
 """The compiled loops of the BM25 index: counting, scoring, searching."""
 
+# numba finds the types of the functions below when they are called
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+_FIRST = 4096  # documents of the first block; each next one is twice as wide
+_CHUNK = 256  # sums that are compared with the score to beat at once
+_SPARSE = 4  # a block with less than one posting per this many documents is read by its postings (1.2 times as fast)
 
-_FIRST, _CHUNK, _SPARSE = 4096, 256, 2
 
-
-def _compiled(function: F) -> F:
+def _compiled(function: Callable[..., Any]) -> Any:
     """Compile on first use and keep the machine code on disk, so that other processes load it in 0.1 s.
 
     Numba keeps it beside this file or, where that cannot be written, in the user's cache folder; where neither can
@@ -26,7 +29,7 @@ def _compiled(function: F) -> F:
 
 
 @_compiled
-def count_postings(tokens, ends, local, terms, start):  # type: ignore[no-untyped-def]
+def count_postings(tokens, ends, local, terms, start):
     """Count tokens into postings by term, documents ascending.
 
     ``tokens`` of all documents one after the other, -1 to be skipped; ``ends[d]`` where document d ends; ``local``
@@ -68,9 +71,7 @@ def count_postings(tokens, ends, local, terms, start):  # type: ignore[no-untype
 
 
 @_compiled
-def score_postings(  # type: ignore[no-untyped-def]
-    numbers, indptr, part_docs, part_freq, first, idf, norms, k1, cursor, docs, scores
-):
+def score_postings(numbers, indptr, part_docs, part_freq, first, idf, norms, k1, cursor, docs, scores):
     """Append one part's postings of the terms ``numbers`` to ``docs`` and ``scores``.
 
     ``cursor[t - first]`` is where the next posting of term t goes.
@@ -88,7 +89,7 @@ def score_postings(  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _first_from(docs, low, high, wanted):  # type: ignore[no-untyped-def]
+def _first_from(docs, low, high, wanted):
     """The first place in docs[low:high], ascending, whose value is at least ``wanted``; ``high`` if there is none."""
     step = 1
     while low + step < high and docs[low + step] < wanted:  # gallop, then halve what is left
@@ -105,13 +106,13 @@ def _first_from(docs, low, high, wanted):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _worse(score_a, place_a, score_b, place_b):  # type: ignore[no-untyped-def]
-    """Does a stand after b: less score or, at the same score, the greater passage id?"""
+def _worse(score_a, place_a, score_b, place_b):
+    """Whether a stands after b: less score or, at the same score, the greater passage id."""
     return score_a < score_b or (score_a == score_b and place_a > place_b)
 
 
 @_compiled
-def _sink(scores, places, found, size, score, place, doc):  # type: ignore[no-untyped-def]
+def _sink(scores, places, found, size, score, place, doc):
     """Put a document in the place of the heap's root, the worst, and let it sink to where it belongs."""
     at = 0
     while True:
@@ -128,7 +129,7 @@ def _sink(scores, places, found, size, score, place, doc):  # type: ignore[no-un
 
 
 @_compiled
-def _keep(scores, places, found, size, score, place, doc):  # type: ignore[no-untyped-def]
+def _keep(scores, places, found, size, score, place, doc):
     """Offer a document to the heap of the best. Returns the heap's new size."""
     if size == len(scores):
         if _worse(scores[0], places[0], score, place):
@@ -146,7 +147,7 @@ def _keep(scores, places, found, size, score, place, doc):  # type: ignore[no-un
 
 
 @_compiled
-def _add(sums, docs, scores, weight, low):  # type: ignore[no-untyped-def]
+def _add(sums, docs, scores, weight, low):
     """Add a term's postings to the sums of the documents from ``low`` on."""
     base = np.uint32(low)  # unsigned: numba then leaves out the check for negative indices
     for at in range(len(docs)):
@@ -154,8 +155,8 @@ def _add(sums, docs, scores, weight, low):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _any(sums, need):  # type: ignore[no-untyped-def]
-    """Is one of ``sums`` at least ``need``? Without a branch, so that the processor compares many at once."""
+def _any(sums, need):
+    """Whether one of ``sums`` is at least ``need``; without a branch, so that the processor compares many at once."""
     count = np.int32(0)
     for at in range(len(sums)):
         count += np.int32(sums[at] >= need)
@@ -163,7 +164,7 @@ def _any(sums, need):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def search_queries(  # type: ignore[no-untyped-def]
+def search_queries(
     indptr, docs, scores, order, allowed, tokens, ends, first, last, sums, out_docs, out_scores
 ):
     """The best documents of queries first..last-1, into ``out_docs`` and ``out_scores`` [queries, k].

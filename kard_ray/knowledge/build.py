@@ -39,6 +39,7 @@ def build_knowledge_base(config: KnowledgeConfig, artifact: Artifact) -> Manifes
         rows={TABLE: version.passages, "failures": failures},
         counts=made.counts() | version_counts(version) | {"dimensions": made.written[0].dimensions},
         models=model_revisions(model),
+        rewritten=[f"{TABLE}.lance/_versions/latest_version_hint.json"],  # by every later version
     )
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import ray
 
 from kard_ray.knowledge.near_duplicates import DeduplicationConfig, jaccard
-from kard_ray.knowledge.reading import BAND, EXACT, SOURCE, RowGroup, ShardRead, read_group
+from kard_ray.knowledge.reading import BAND, EXACT, KEYS, SOURCE, RowGroup, ShardRead, read_group
 
 KEYS_PER_RANGE = 4_000_000  # about 200 MB in a task
 _PAIRS_PER_TASK = 20_000
@@ -124,7 +124,7 @@ def _read_keys(url: str, files: Sequence[str], kind: int, part: int, ranges: int
                     & (pc.field("high") <= pa.scalar(high, pa.uint64())),
                 )
             )
-    return pa.concat_tables(tables)
+    return pa.concat_tables([KEYS.empty_table(), *tables])
 
 
 def _near(

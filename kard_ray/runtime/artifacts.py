@@ -12,7 +12,7 @@ import hashlib
 import json
 import posixpath
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -152,8 +152,12 @@ class Artifact:
         counts: Mapping[str, Any] | None = None,
         models: Mapping[str, str] | None = None,
         seed: int | None = None,
+        rewritten: Collection[str] = (),
     ) -> Manifest:
-        """Remove work files, list the files with their sizes, and write the manifest, last and atomically."""
+        """Remove work files, list the files with their sizes, and write the manifest, last and atomically.
+
+        ``rewritten`` are names of files that may change later without harm: they are not listed.
+        """
         fs = self.run.fs
         if fs.exists(self.at(PARTS)):
             fs.rm(self.at(PARTS), recursive=True)
@@ -163,7 +167,7 @@ class Artifact:
         files = {
             posixpath.relpath(path, self.path): int(info["size"])
             for path, info in sorted(found.items())
-            if posixpath.relpath(path, self.path) not in (MANIFEST, MANIFEST + _TEMPORARY)
+            if posixpath.relpath(path, self.path) not in (MANIFEST, MANIFEST + _TEMPORARY, *rewritten)
         }
         manifest = Manifest(
             stage=self.spec.stage,

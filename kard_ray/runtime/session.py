@@ -75,6 +75,7 @@ def start_ray(config: ClusterConfig) -> None:
         return
     # Ray starts its processes by fork and exec at once: no lancedb call is made in between.
     warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
+    warnings.filterwarnings("ignore", message="lance is not fork-safe", category=UserWarning)
     if config.address is not None and config.num_cpus is not None:
         raise UserError(
             f"cluster.num_cpus: got {config.num_cpus} beside cluster.address {config.address!r}, but a "

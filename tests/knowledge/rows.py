@@ -56,7 +56,9 @@ def write_unit(rows: pa.Table, folder: Path | str) -> Written:
 
 
 def write_base(
-    folder: Path | str, parts: Sequence[pa.Table | Sequence[tuple[str, str, str]]], config: KnowledgeConfig = CONFIG
+    folder: Path | str,
+    parts: Sequence[pa.Table | Sequence[tuple[str, str, str]]],
+    config: KnowledgeConfig = CONFIG,
 ) -> Version:
     """A knowledge base of one fragment per part: tables of passages, or (id, title, text) triples."""
     tables = [

@@ -27,7 +27,14 @@ DATES = (None, datetime.date(2020, 1, 1), datetime.date(2024, 6, 30))
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("knowledge")
     documents = [
-        Document(source_id=f"d{n}", title="Fever", text=f"Fever number {n}.", source=s, language=language, date=date)
+        Document(
+            source_id=f"d{n}",
+            title="Fever",
+            text=f"Fever number {n}.",
+            source=s,
+            language=language,
+            date=date,
+        )
         for n, (s, language, date) in enumerate(itertools.product(SOURCES, LANGUAGES, DATES))
     ]
     write_base(path, [passage_rows(documents[:10]), passage_rows(documents[10:])])
@@ -64,7 +71,9 @@ def test_the_sql_and_the_mask_agree(folder: Path, chosen: PassageFilter) -> None
         PassageFilter(),
     ],
 )
-def test_a_search_finds_what_passes_and_nothing_else(folder: Path, engine: str, chosen: PassageFilter) -> None:
+def test_a_search_finds_what_passes_and_nothing_else(
+    folder: Path, engine: str, chosen: PassageFilter
+) -> None:
     base = KnowledgeBase(str(folder), RetrievalConfig(bm25_engine=engine))
     rows = base.dataset.to_table(columns=["passage_id", *COLUMNS])
     expected = set(rows.filter(chosen.mask(rows))["passage_id"].to_pylist())

@@ -25,7 +25,9 @@ RANKING = st.lists(st.integers(0, 30), unique=True, max_size=10)
 
 
 @given(RANKING, RANKING, st.integers(1, 12))
-def test_every_document_found_stands_there_once_best_first(first: list[int], second: list[int], k: int) -> None:
+def test_every_document_found_stands_there_once_best_first(
+    first: list[int], second: list[int], k: int
+) -> None:
     pad = lambda ranking: np.array([ranking + [-1] * (10 - len(ranking))])  # noqa: E731
     documents, scores = reciprocal_rank_fusion([pad(first), pad(second)], [1.0, 1.0], constant=60, k=k)
     found = [document for document in documents[0].tolist() if document >= 0]

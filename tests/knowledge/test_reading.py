@@ -105,7 +105,9 @@ def test_a_shard_that_is_read_twice_counts_once(tmp_path: Path) -> None:
     for _ in range(2):
         reader({"number": 0, "shard": "0-50"})
     (shard,) = read(tmp_path, ["0-50"]).values()
-    ids = [i for group in shard.groups for i in read_group(tmp_path.as_uri(), group)["passage_id"].to_pylist()]
+    ids = [
+        i for group in shard.groups for i in read_group(tmp_path.as_uri(), group)["passage_id"].to_pylist()
+    ]
     assert ids == [f"d{n}" for n in GOOD if n < 50]
 
 

@@ -10,7 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kard_ray.knowledge.passage import RETRIEVED
-from kard_ray.knowledge.retrieval import PASSAGE_LIST, KnowledgeBase, RetrievalConfig, Retriever, passage_texts
+from kard_ray.knowledge.retrieval import (
+    PASSAGE_LIST,
+    KnowledgeBase,
+    RetrievalConfig,
+    Retriever,
+    passage_texts,
+)
 from kard_ray.runtime.errors import UserError
 from tests.knowledge.rows import write_base
 
@@ -120,7 +126,9 @@ def test_ties_are_broken_by_id_however_many_there_are(tmp_path: Path, k: int, en
     stored = random.Random(k).sample(names, len(names))
     rows = [(i, "Same", "The very same words.") for i in stored] + [("other", "Other", "Something else.")]
     write_base(tmp_path, [rows[:15], rows[15:]])
-    assert ids(KnowledgeBase(str(tmp_path), RetrievalConfig(bm25_engine=engine)), "same words", k) == names[:k]
+    assert (
+        ids(KnowledgeBase(str(tmp_path), RetrievalConfig(bm25_engine=engine)), "same words", k) == names[:k]
+    )
 
 
 def test_k_bounds_what_is_found(base: KnowledgeBase) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,16 @@ from kard_ray.knowledge.readers.jsonl import JsonlCorpus
 from kard_ray.knowledge.retrieval import KnowledgeBase
 from kard_ray.knowledge.settings import read_settings
 from kard_ray.knowledge.update import update_knowledge_base
-from kard_ray.knowledge.versions import Version, find_version, forget_version, list_versions, record_version, remove_untagged
+from kard_ray.knowledge.versions import (
+    Version,
+    find_version,
+    forget_version,
+    list_versions,
+    record_version,
+    remove_untagged,
+)
 from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 from kard_ray.runtime.errors import UserError
-from datetime import timedelta
 from tests.tiny_models import tiny_bert
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -40,16 +48,18 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 class Base:
     """A knowledge base of 300 documents in ``folder``, and ways to change it."""
 
-    def __init__(self, folder: Path, bert: Path) -> None:
+    def __init__(self, folder: Path, **fields: Any) -> None:
         self.home = folder
-        self.fields = {"embedder": str(bert), "embedder_dtype": "float32", "workers": 1}
-        config = self.config(write(folder / "base.jsonl", map(row, range(300))))
-        artifact = RunDirectory(str(folder / "run")).artifact(
+        self.fields = {"embedder": None, "workers": 1} | fields
+        self.artifact = RunDirectory(str(folder / "run")).artifact(
             ArtifactSpec(stage="knowledge", version=1, config={})
         )
-        self.manifest = build_knowledge_base(config, artifact)
-        self.artifact = artifact
-        self.folder = artifact.path
+        self.folder = self.artifact.path
+
+    def build(self) -> None:
+        build_knowledge_base(
+            self.config(write(self.home / "base.jsonl", map(row, range(300)))), self.artifact
+        )
 
     def config(self, corpus: Path) -> KnowledgeConfig:
         return KnowledgeConfig(corpus=JsonlCorpus(path=str(corpus)), **self.fields)
@@ -60,26 +70,35 @@ class Base:
         return update_knowledge_base(self.config(changes), self.folder, work_url=work, **options)
 
     def texts(self, version: str | None = None) -> dict[str, str]:
-        rows = KnowledgeBase(self.folder, version=version).dataset.to_table(columns=["passage_id", "text"]).to_pylist()
+        rows = (
+            KnowledgeBase(self.folder, version=version)
+            .dataset.to_table(columns=["passage_id", "text"])
+            .to_pylist()
+        )
         assert len({one["passage_id"] for one in rows}) == len(rows)
         return {one["passage_id"]: one["text"] for one in rows}
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bert(tmp_path_factory.mktemp("models") / "bert")
+def built(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    base = Base(tmp_path_factory.mktemp("built"))
+    base.build()
+    return base
 
 
 @pytest.fixture
-def base(tmp_path: Path, bert: Path) -> Base:
-    return Base(tmp_path, bert)
+def base(built: Base, tmp_path: Path) -> Base:
+    shutil.copytree(built.home, tmp_path, dirs_exist_ok=True)
+    return Base(tmp_path)
 
 
 def expected(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
     return {one["id"]: one["text"] for one in rows}
 
 
-def test_an_update_adds_and_replaces_and_embeds_nothing_twice(base: Base) -> None:
+def test_an_update_adds_and_replaces_and_embeds_nothing_twice(tmp_path: Path) -> None:
+    base = Base(tmp_path, embedder=str(tiny_bert(tmp_path / "bert")), embedder_dtype="float32")
+    base.build()
     version = base.update([row(5), row(6), row(7, "tale"), row(300)])
     assert version is not None
     assert (version.tag, version.added, version.removed, version.embedded) == ("update-2", 2, 1, 2)
@@ -103,7 +122,7 @@ def test_deleting_and_mirroring(base: Base) -> None:
     mirrored = base.update([row(1), row(4), row(5, "tale")], mirror=True)
     assert mirrored is not None
     assert base.texts() == expected([row(1), row(4), row(5, "tale")])
-    assert mirrored.embedded == 2
+    assert mirrored.added == 2
     assert [version.tag for version in list_versions(base.folder)] == ["build-1", "update-2", "update-3"]
 
 
@@ -126,7 +145,7 @@ def test_a_killed_update_leaves_the_old_version_and_can_be_repeated(
     assert KnowledgeBase(base.folder).retrieve(["tale"], 1).num_rows == 0
     version = base.update([row(0, "tale"), row(400)])
     assert version is not None
-    assert version.embedded == 2
+    assert version.added == 2
     assert base.texts() == expected(map(row, range(300))) | expected([row(0, "tale"), row(400)])
 
 
