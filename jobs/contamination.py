@@ -1,4 +1,4 @@
-"""Stage contamination as a Ray job: ``ray job submit --working-dir . -- python jobs/contamination.py --recipe RECIPE``."""
+"""Stage contamination as a Ray job, started like the others: ``python jobs/contamination.py --recipe RECIPE``."""
 
 from entry import main
 

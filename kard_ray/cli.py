@@ -38,7 +38,9 @@ DryRun = Annotated[
 
 DropContaminated = Annotated[
     bool,
-    typer.Option("--drop-contaminated", help="Leave out passages and training questions that overlap test questions."),
+    typer.Option(
+        "--drop-contaminated", help="Leave out passages and training questions that overlap test questions."
+    ),
 ]
 
 
@@ -95,13 +97,16 @@ def evaluate_retrieval(
     run_dir: RunDir = None,
     set_: Overrides = None,
     queries: Annotated[
-        Path | None, typer.Option("--queries", help="BEIR queries (JSON Lines: _id, text); default: the benchmark's.")
+        Path | None,
+        typer.Option("--queries", help="BEIR queries (JSON Lines: _id, text); default: the benchmark's."),
     ] = None,
     judgements: Annotated[
         Path | None,
         typer.Option("--judgements", "--qrels", help="Relevant documents (TSV: query-id, corpus-id, score)."),
     ] = None,
-    modes: Annotated[str, typer.Option("--modes", help="Any of bm25, vector, hybrid.")] = "bm25,vector,hybrid",
+    modes: Annotated[
+        str, typer.Option("--modes", help="Any of bm25, vector, hybrid.")
+    ] = "bm25,vector,hybrid",
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="How many are looked at.")] = 10,
     version: Annotated[str | None, typer.Option("--version", help="Version of the knowledge base.")] = None,
     split: Annotated[str, typer.Option("--split", help="Split of the benchmark's questions.")] = "dev",

@@ -60,12 +60,15 @@ def update(
     set_: Overrides = None,
     delete: Annotated[list[str] | None, typer.Option("--delete", help="Id of a document to remove.")] = None,
     delete_file: Annotated[
-        Path | None, typer.Option("--delete-file", exists=True, dir_okay=False, help="Ids to remove, one a line.")
+        Path | None,
+        typer.Option("--delete-file", exists=True, dir_okay=False, help="Ids to remove, one a line."),
     ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Also remove every document that the corpus no longer has.")
     ] = False,
-    no_corpus: Annotated[bool, typer.Option("--no-corpus", help="Only remove; do not read the corpus.")] = False,
+    no_corpus: Annotated[
+        bool, typer.Option("--no-corpus", help="Only remove; do not read the corpus.")
+    ] = False,
 ) -> None:
     """Add and replace the recipe's documents by id, as a new version; unchanged passages are not embedded again."""
     from kard_ray.upkeep import update as run_update
@@ -120,8 +123,12 @@ def search(
     k: Annotated[int, typer.Option("--k", min=1, max=1000)] = 5,
     mode: Annotated[str, typer.Option("--mode", help="bm25, vector or hybrid.")] = "bm25",
     version: Annotated[str | None, typer.Option("--version", help="Tag or number of a version.")] = None,
-    source: Annotated[list[str] | None, typer.Option("--source", help="Only passages of this source.")] = None,
-    language: Annotated[list[str] | None, typer.Option("--language", help="Only this language (en, de, ...).")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Only passages of this source.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option("--language", help="Only this language (en, de, ...).")
+    ] = None,
     date_from: Annotated[datetime.datetime | None, typer.Option("--date-from", formats=["%Y-%m-%d"])] = None,
     date_to: Annotated[datetime.datetime | None, typer.Option("--date-to", formats=["%Y-%m-%d"])] = None,
 ) -> None:

@@ -98,7 +98,9 @@ class Pipeline:
         knowledge = self.recipe.knowledge
         config = knowledge.content()
         # The corpus counts by its content and how it is read, so a renamed or moved file makes no new knowledge base.
-        reading = {name: value for name, value in knowledge.corpus.content().items() if name not in ("path", "paths")}
+        reading = {
+            name: value for name, value in knowledge.corpus.content().items() if name not in ("path", "paths")
+        }
         config["corpus"] = reading | {"data": knowledge.corpus.fingerprint()}
         return config
 
@@ -151,11 +153,15 @@ class Pipeline:
         from kard_ray.teacher.rationales import VERSION
 
         r = self.recipe
-        config = r.teacher.content() | {
-            "answer_form": r.answer_form,
-            "questions": r.questions.content(),
-            "test_split": r.prediction.split if self.predicts_silver else None,
-        } | self._version_config()
+        config = (
+            r.teacher.content()
+            | {
+                "answer_form": r.answer_form,
+                "questions": r.questions.content(),
+                "test_split": r.prediction.split if self.predicts_silver else None,
+            }
+            | self._version_config()
+        )
         inputs = self._keys(self.benchmark_artifact) | self._knowledge_keys()
         return self._artifact("rationales", VERSION, config, inputs)
 
@@ -218,7 +224,9 @@ class Pipeline:
     def labels(self, stages: Sequence[str] = STAGES) -> list[str]:
         """The names of the steps of ``stages``, in order; needs no data."""
         return [
-            stage if method is None else f"{stage}/{method}" for stage, method in self._order() if stage in stages
+            stage if method is None else f"{stage}/{method}"
+            for stage, method in self._order()
+            if stage in stages
         ]
 
     def steps(self, stages: Sequence[str] = STAGES) -> list[Step]:
@@ -233,7 +241,7 @@ class Pipeline:
         ]
 
     def _step(self, stage: str, method: MethodName | None) -> Step:
-        """One step; its artifact's key is found here, so a recipe without questions has a knowledge step all the same."""
+        """One step; its artifact's key is found here, so a recipe without questions still has a knowledge step."""
         if method is not None:
             train = stage == "train"
             artifact = self.student_artifact(method) if train else self.prediction_artifact(method)
@@ -263,7 +271,8 @@ class Pipeline:
         rows = list(load_benchmark(self.recipe.questions_from()).questions())
         if not rows:
             raise UserError(
-                f"benchmark {self.recipe.questions_from().kind}: it has no questions; look at the recipe group benchmark."
+                f"benchmark {self.recipe.questions_from().kind}: it has no questions; "
+                "look at the recipe group benchmark."
             )
         artifact.write_table("questions.parquet", to_table(rows))
         splits = {split: sum(q.split == split for q in rows) for split in ("train", "dev", "test")}
@@ -428,10 +437,13 @@ class Pipeline:
         """The questions of ``split`` that the run uses, in an order fixed by their ids; raises UserError if none."""
         if all(q.split != split for q in self._questions):
             raise UserError(
-                f"benchmark {self.recipe.questions_from().kind}: the {split} split has no questions, and this stage needs it."
+                f"benchmark {self.recipe.questions_from().kind}: the {split} split has no questions, "
+                "and this stage needs it."
             )
         dropped = self._contaminated if split == "train" else frozenset()
-        return select([q for q in self._questions if q.question_id not in dropped], split, self.recipe.questions)
+        return select(
+            [q for q in self._questions if q.question_id not in dropped], split, self.recipe.questions
+        )
 
     @cached_property
     def _contaminated(self) -> frozenset[str]:

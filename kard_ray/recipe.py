@@ -46,7 +46,9 @@ class Recipe(Frozen):
     def questions_from(self) -> BenchmarkConfig:
         """The benchmark; raises UserError when the recipe has none."""
         if self.benchmark is None:
-            raise UserError(f"recipe {self.name}, field benchmark: it is missing, and this stage needs questions.")
+            raise UserError(
+                f"recipe {self.name}, field benchmark: it is missing, and this stage needs questions."
+            )
         return self.benchmark
 
 

@@ -1,4 +1,4 @@
-"""Measure retrieval: modes side by side on a knowledge base, with one's own judgements or a benchmark's gold passages."""
+"""Measure retrieval modes side by side, with one's own judgements or a benchmark's gold passages."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def evaluate_retrieval(
 
 
 def gold_queries(pipeline: Pipeline, split: str) -> list[QuerySet]:
-    """The benchmark's questions of ``split`` with gold passages; and the rationales kept for them, when there are any."""
+    """The benchmark's questions of ``split`` with gold passages, and the rationales kept for them, if any."""
     questions = [q for q in pipeline.questions() if q.split == split and q.gold_passages]
     if not questions:
         raise UserError(
@@ -80,7 +80,9 @@ def gold_queries(pipeline: Pipeline, split: str) -> list[QuerySet]:
     if rationales is not None and rationales.finished:
         rows = rationales.read_table("rationales.parquet").to_pylist()
         chosen = {
-            row["question_id"]: row["rationale"] for row in reversed(rows) if row["kept"] and row["question_id"] in asked
+            row["question_id"]: row["rationale"]
+            for row in reversed(rows)
+            if row["kept"] and row["question_id"] in asked
         }
         if chosen:
             gold = {question_id: relevant[question_id] for question_id in chosen}

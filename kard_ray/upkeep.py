@@ -16,7 +16,13 @@ from kard_ray.knowledge.passage import TABLE
 from kard_ray.knowledge.retrieval import KnowledgeBase, Mode, RetrievalConfig
 from kard_ray.knowledge.settings import read_settings
 from kard_ray.knowledge.update import update_knowledge_base
-from kard_ray.knowledge.versions import find_version, forget_version, list_versions, record_version, remove_untagged
+from kard_ray.knowledge.versions import (
+    find_version,
+    forget_version,
+    list_versions,
+    record_version,
+    remove_untagged,
+)
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import load_recipe
 from kard_ray.runtime.artifacts import MANIFEST, Manifest, RunDirectory
@@ -130,6 +136,7 @@ def search(
     base = KnowledgeBase(find_knowledge_base(target), RetrievalConfig(), version=version)
     console = Console(highlight=False)
     for row in base.retrieve([query], k, mode, chosen).to_pylist():
-        console.print(f"{row['rank'] + 1}. {row['score']:.3f}  {row['passage_id']}  {row['title']}", markup=False)
+        console.print(
+            f"{row['rank'] + 1}. {row['score']:.3f}  {row['passage_id']}  {row['title']}", markup=False
+        )
         console.print(f"   {row['text']}", markup=False)
-

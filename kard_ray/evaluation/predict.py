@@ -53,7 +53,10 @@ class PredictionConfig(Frozen):
     """Which questions are answered, with which passages, and how text is drawn."""
 
     split: Literal["dev", "test"] = "test"
-    sources: tuple[Literal["bm25", "vector", "hybrid", "silver"], ...] = ("bm25", "silver")  # for methods that read passages
+    sources: tuple[Literal["bm25", "vector", "hybrid", "silver"], ...] = (
+        "bm25",
+        "silver",
+    )  # for methods that read passages
     query: Literal["question", "question_and_options"] = (
         "question_and_options"  # what is searched for (KARD: both)
     )
@@ -104,7 +107,9 @@ class StudentPrompts:
         for mode, retriever in self.retrievers.items():
             asking = [row for row in rows if row["source"] == mode]
             if asking:
-                found = retriever(pa.table({"query": [row["query"] for row in asking]}))["passages"].to_pylist()
+                found = retriever(pa.table({"query": [row["query"] for row in asking]}))[
+                    "passages"
+                ].to_pylist()
                 for row, passages in zip(asking, found, strict=True):
                     row["passages"] = passages
         ids, shown = [], []

@@ -16,11 +16,10 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import lance
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -78,7 +77,11 @@ def build_bm25_index(
     parts.mkdir(parents=True)
     try:
         batches = dataset.to_batches(
-            columns=["passage_id", "content"], batch_size=batch_rows, scan_in_order=True
+            columns=["passage_id", "content"],
+            batch_size=min(batch_rows, 8192),
+            batch_readahead=2,
+            fragment_readahead=1,
+            scan_in_order=True,
         )
         workers = min(workers, 1 + rows // _START_A_WORKER)
         ids, starts = _write_parts(_joined(batches, batch_rows), analyzer, parts, workers)
@@ -203,15 +206,13 @@ def _write_part(texts: pa.Array, config: AnalyzerConfig, path: Path, start: int)
         table = pa.table({"term": names.take(pa.array(order))})
         with pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
-    for name, values in (("lengths", lengths), ("indptr", indptr), ("docs", docs), ("freq", frequencies)):
-        np.save(f"{path}.{name}.npy", values)
+    np.save(f"{path}.lengths.npy", lengths)
+    np.save(f"{path}.indptr.npy", indptr)
+    docs.tofile(f"{path}.docs")
+    frequencies.tofile(f"{path}.freq")
 
 
 # Second pass: merge -------------------------------------------------------------------------------------------------
-
-
-def _mapped(path: Path | str) -> npt.NDArray[Any]:
-    return np.load(path, mmap_mode="r")
 
 
 def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
@@ -219,7 +220,7 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
     paths = [parts / f"{number:06}" for number in range(len(starts) - 1)]
     terms = pa.array([], pa.string())
     for path in paths:
-        terms = pc.unique(pa.chunked_array([terms, _terms(path)]))
+        terms = pc.unique(pa.chunked_array([terms, *_terms(path).chunks], pa.string()))
     terms = terms.take(pc.sort_indices(terms))
     counts = np.zeros(len(terms) + 1, np.int64)
     norms = np.empty(starts[-1], np.float32)
@@ -227,7 +228,7 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
         # Both lists are sorted alike, so a part's terms take ascending numbers in the whole.
         numbers = pc.index_in(_terms(path), terms).to_numpy().astype(np.int32)
         np.save(f"{path}.numbers.npy", numbers)
-        counts[numbers + 1] += np.diff(_mapped(f"{path}.indptr.npy"))
+        counts[numbers + 1] += np.diff(np.load(f"{path}.indptr.npy"))
         norms[start:end] = np.load(f"{path}.lengths.npy")
     np.save(made / "lengths.npy", norms.astype(np.int32))
     counted = np.count_nonzero(norms)
@@ -239,7 +240,7 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
     _write_terms(terms, made)
     postings = int(indptr[-1])
     opened = [
-        tuple(_mapped(f"{path}.{name}.npy") for name in ("numbers", "indptr", "docs", "freq"))
+        (path, *(np.load(f"{path}.{name}.npy", mmap_mode="r") for name in ("numbers", "indptr")))
         for path in paths
     ]
     with (made / "docs.npy").open("wb") as docs_file, (made / "scores.npy").open("wb") as scores_file:
@@ -253,21 +254,17 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
             docs = np.empty(indptr[last] - indptr[first], np.int32)
             scores = np.empty(len(docs), np.float32)
             cursor = indptr[first:last] - indptr[first]
-            for numbers, part_indptr, part_docs, part_freq in opened:
+            for path, numbers, part_indptr in opened:
                 low, high = np.searchsorted(numbers, (first, last))
-                span = slice(int(part_indptr[low]), int(part_indptr[high]))
+                begin, many = int(part_indptr[low]), int(part_indptr[high] - part_indptr[low])
+                # Read, not mapped: the part's pages would stay in this process until the end.
+                part_docs, part_freq = (
+                    np.fromfile(f"{path}.{name}", np.int32, many, offset=4 * begin)
+                    for name in ("docs", "freq")
+                )
+                span, ends = numbers[low:high], part_indptr[low : high + 1]
                 score_postings(
-                    numbers[low:high],
-                    part_indptr[low : high + 1],
-                    part_docs[span],
-                    part_freq[span],
-                    first,
-                    idf,
-                    norms,
-                    bm25.k1,
-                    cursor,
-                    docs,
-                    scores,
+                    span, ends, part_docs, part_freq, first, idf, norms, bm25.k1, cursor, docs, scores
                 )
             docs.tofile(docs_file)
             scores.tofile(scores_file)

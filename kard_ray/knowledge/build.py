@@ -86,9 +86,13 @@ def write_tables(artifact: Artifact, made: Ingested) -> int:
             writer.write_table(table)
             rows += table.num_rows
     duplicates = made.duplicates.table
-    duplicates = duplicates.filter(pa.array([kind != "source" for kind in duplicates["kind"].to_pylist()], pa.bool_()))
+    duplicates = duplicates.filter(
+        pa.array([kind != "source" for kind in duplicates["kind"].to_pylist()], pa.bool_())
+    )
     artifact.write_table(
         "duplicates.parquet",
-        duplicates.select(["id", "first_id", "kind"]).rename_columns(["passage_id", "kept_passage_id", "kind"]),
+        duplicates.select(["id", "first_id", "kind"]).rename_columns(
+            ["passage_id", "kept_passage_id", "kind"]
+        ),
     )
     return rows

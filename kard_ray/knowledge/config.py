@@ -34,11 +34,15 @@ class KnowledgeConfig(Frozen):
     chunking: ChunkingConfig | Literal["by_corpus", "whole"] = "by_corpus"
     deduplication: DeduplicationConfig = DeduplicationConfig()
     max_passage_characters: int = Field(20_000, ge=100)  # about ten printed pages: a longer one is a failure
-    embedder: str | None = "bundled:minilm"  # model reference of a sentence encoder; null: full-text search only
+    embedder: str | None = (
+        "bundled:minilm"  # model reference of a sentence encoder; null: full-text search only
+    )
     embedder_dtype: Literal["float32", "bfloat16"] = (
         "bfloat16"  # 3 times as fast on CPUs with bfloat16 instructions
     )
-    query_prefix: str = ""  # before every query and passage that is embedded: E5 wants "query: " and "passage: "
+    query_prefix: str = (
+        ""  # before every query and passage that is embedded: E5 wants "query: " and "passage: "
+    )
     passage_prefix: str = ""
     embedder_batch: int = Field(64, ge=1)  # texts encoded together
     workers: int = Field(2, ge=1)  # embedding actors, one core (or GPU) each

@@ -27,9 +27,9 @@ class Cutter:
         for document, spans in zip(
             documents, self.chunker.spans_of([d.text for d in documents]), strict=True
         ):
-            yield [
-                _row(document, passage_id(document.source_id, *span), span) for span in spans
-            ] or _empty(document)
+            yield [_row(document, passage_id(document.source_id, *span), span) for span in spans] or _empty(
+                document
+            )
 
     def _whole(self, document: Document) -> list[Row] | BadRow:
         if len(document.text) > self.max_characters:
@@ -50,7 +50,16 @@ def _empty(document: Document) -> BadRow:
 def _row(document: Document, identity: str, span: Span) -> Row:
     text = document.text[span.start : span.end]
     date = document.date.isoformat() if document.date else None
-    facts = [identity, document.source_id, document.title, text, document.source, document.language, date, *span]
+    facts = [
+        identity,
+        document.source_id,
+        document.title,
+        text,
+        document.source,
+        document.language,
+        date,
+        *span,
+    ]
     return {
         "passage_id": identity,
         "source_id": document.source_id,

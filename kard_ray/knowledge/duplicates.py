@@ -47,7 +47,11 @@ class Duplicates:
 
 
 def find_duplicates(
-    url: str, shards: Sequence[ShardRead], config: DeduplicationConfig, *, keys_per_range: int = KEYS_PER_RANGE
+    url: str,
+    shards: Sequence[ShardRead],
+    config: DeduplicationConfig,
+    *,
+    keys_per_range: int = KEYS_PER_RANGE,
 ) -> Duplicates:
     """Compare the keys of all shards on Ray tasks."""
     files = [file for shard in shards for file in shard.keys_files]
@@ -145,7 +149,9 @@ def _near(
     dropped: set[int] = set()
     rows = []
     # In the corpus's order: a pair counts only while its first passage stays, so nothing is dropped for a dropped one.
-    for row in sorted((row for result in results for row in result), key=lambda row: (row["place"], row["first"])):
+    for row in sorted(
+        (row for result in results for row in result), key=lambda row: (row["place"], row["first"])
+    ):
         if row["place"] not in dropped and row["first"] not in dropped:
             dropped.add(row["place"])
             rows.append(row)
@@ -182,5 +188,3 @@ def _texts_at(url: str, groups: Sequence[RowGroup], places: np.ndarray) -> dict[
         ):
             found[where] = (identity, content)
     return found
-
-

@@ -44,7 +44,8 @@ class Unit:
     def name(self) -> str:
         """The same for the same passages."""
         parts = [
-            [group.file, group.index, list(rows)] for group, rows in zip(self.groups, self.left_out, strict=True)
+            [group.file, group.index, list(rows)]
+            for group, rows in zip(self.groups, self.left_out, strict=True)
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
@@ -95,12 +96,16 @@ class Written:
 
     rows: int  # passages read for the unit; ``ids`` are theirs
     ids: IdSet
-    fragment: dict[str, Any] | None  # metadata of the Lance fragment, None when every passage was there already
+    fragment: (
+        dict[str, Any] | None
+    )  # metadata of the Lance fragment, None when every passage was there already
     embedded: int  # rows of the fragment
     dimensions: int
     stale: tuple[str, ...] = ()  # passage ids of the base whose content has changed
     seen: tuple[str, ...] = ()  # passage ids that the base has too
-    missing: tuple[str, ...] = ()  # passage ids of the base, of the unit's documents, that the unit does not have
+    missing: tuple[
+        str, ...
+    ] = ()  # passage ids of the base, of the unit's documents, that the unit does not have
 
 
 class FragmentWriter:
@@ -115,7 +120,12 @@ class FragmentWriter:
         unit = self.units[int(row["unit"])]
         table = self._read(unit)
         ids = IdSet.of(table["passage_id"].to_pylist())
-        record: dict[str, Any] = {"rows": table.num_rows, "ids": ids.plain(), "fragment": None, "dimensions": 0}
+        record: dict[str, Any] = {
+            "rows": table.num_rows,
+            "ids": ids.plain(),
+            "fragment": None,
+            "dimensions": 0,
+        }
         if self.plan.base_version is not None:
             table, known = self._changed(table)
             record |= known
@@ -178,11 +188,15 @@ def write_fragment(table: pa.Table, uri: str) -> dict[str, Any]:
             found = found.plus(IdSet.of(batch["passage_id"].to_pylist()))
     expected = IdSet.of(table["passage_id"].to_pylist())
     if found != expected:
-        raise OSError(f"{uri}: a fragment of {expected.size} passages holds {found.size} or others after writing")
+        raise OSError(
+            f"{uri}: a fragment of {expected.size} passages holds {found.size} or others after writing"
+        )
     return fragment.to_json()
 
 
-def write_units(units: Sequence[Unit], plan: WritingPlan, *, workers: int, gpus_per_worker: float, label: str) -> list[Written]:  # fmt: skip
+def write_units(
+    units: Sequence[Unit], plan: WritingPlan, *, workers: int, gpus_per_worker: float, label: str
+) -> list[Written]:
     """Write all units that have no record yet, on a pool of Ray actors; returns every unit's record, in order.
 
     Raises UserError when a unit has no record afterwards.
@@ -195,7 +209,9 @@ def write_units(units: Sequence[Unit], plan: WritingPlan, *, workers: int, gpus_
         if done:
             print(f"{label}: {done} of {total} passages were finished before and are kept")
         writer: Any = FragmentWriter
-        dataset = ray.data.from_items([{"unit": at} for at in range(len(todo))], override_num_blocks=len(todo)).map(
+        dataset = ray.data.from_items(
+            [{"unit": at} for at in range(len(todo))], override_num_blocks=len(todo)
+        ).map(
             writer,
             fn_constructor_args=(plan, todo),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),

@@ -61,7 +61,11 @@ def update_indexes(folder: str, settings: IndexSettings) -> int:
     have = {tuple(index.columns) for index in table.list_indices()}
     rows = table.count_rows()
     # LanceDB trains a vector index on 256 rows or more.
-    if "vector" in table.schema.names and ("vector",) not in have and rows >= max(settings.vectors.exact_below, 256):
+    if (
+        "vector" in table.schema.names
+        and ("vector",) not in have
+        and rows >= max(settings.vectors.exact_below, 256)
+    ):
         partitions = max(1, rows // settings.vectors.partition_rows)
         kind = IvfPq if settings.vectors.kind == "ivf_pq" else IvfHnswSq
         table.create_index("vector", config=kind(distance_type="cosine", num_partitions=partitions))
@@ -83,7 +87,9 @@ def check_indexes(folder: str, version: int) -> None:
     table.checkout(version)
     indexes = table.list_indices()
     if not any(index.columns == ["content"] for index in indexes):
-        raise UserError(f"knowledge base {folder}: it has no full-text index; run kard-ray knowledge compact on it.")
+        raise UserError(
+            f"knowledge base {folder}: it has no full-text index; run kard-ray knowledge compact on it."
+        )
     for index in indexes:
         stats = table.index_stats(index.name)
         if stats is None or stats.num_unindexed_rows:

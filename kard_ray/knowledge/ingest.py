@@ -20,9 +20,24 @@ import ray
 from kard_ray.knowledge.config import KnowledgeConfig
 from kard_ray.knowledge.duplicates import Duplicates, find_duplicates
 from kard_ray.knowledge.embedding import EmbedderConfig
-from kard_ray.knowledge.fragments import WritingPlan, Written, check_written, plan_units, table_uri, write_units
+from kard_ray.knowledge.fragments import (
+    WritingPlan,
+    Written,
+    check_written,
+    plan_units,
+    table_uri,
+    write_units,
+)
 from kard_ray.knowledge.idset import IdSet
-from kard_ray.knowledge.reading import FAILURES, RowGroup, ReadingPlan, ShardRead, ShardReader, read_group, read_markers
+from kard_ray.knowledge.reading import (
+    FAILURES,
+    ReadingPlan,
+    RowGroup,
+    ShardRead,
+    ShardReader,
+    read_group,
+    read_markers,
+)
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import ResolvedModel
 from kard_ray.runtime.progress import Progress
@@ -86,7 +101,9 @@ def ingest(
         raise UserError(_nothing(shards, parts_url))
     plan = WritingPlan(
         parts_url=parts_url,
-        records_url=posixpath.join(work_url, "written" if base_version is None else f"written-{base_version}"),
+        records_url=posixpath.join(
+            work_url, "written" if base_version is None else f"written-{base_version}"
+        ),
         table=table_uri(folder),
         embedder=embedder_config(config, model),
         base_version=base_version,

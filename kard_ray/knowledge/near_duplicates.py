@@ -8,8 +8,6 @@ number are near, and yet tell different facts.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 

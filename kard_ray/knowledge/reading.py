@@ -1,8 +1,8 @@
 """First phase of an ingest: shards of the corpus to passages on disk, each shard once.
 
 A worker reads a shard, cuts its documents, and writes passages (Parquet, row groups of GROUP_ROWS), keys for finding
-duplicates, and failures, all under names of its own attempt; the shard counts as read when its marker, which names those
-files, is renamed into place. A killed attempt leaves files that no marker names.
+duplicates, and failures, all under names of its own attempt; the shard counts as read when its marker, which names
+those files, is renamed into place. A killed attempt leaves files that no marker names.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ class _AttemptFiles:
             self.keys.append(_keys(SOURCE, *zip(*self.sources, strict=True)))
             self.sources = []
         if self.deduplication.exact:
-            self.keys.append(_keys(EXACT, [_normal(row["content"]) for row in self.pending], places, None, ids))
+            self.keys.append(
+                _keys(EXACT, [_normal(row["content"]) for row in self.pending], places, None, ids)
+            )
         if self.deduplication.near is not None:
             bands = band_keys([row["content"] for row in self.pending], self.deduplication)
             self.keys += [_band_table(bands[:, band], band, places) for band in range(bands.shape[1])]
@@ -299,9 +301,7 @@ def _shard_read(marker: dict[str, Any]) -> ShardRead:
     groups, row = [], 0
     for index, plain in enumerate(marker["groups"]):
         ids = IdSet.parse(plain)
-        groups.append(
-            RowGroup(file=marker["file"], index=index, first=place(marker["number"], row), ids=ids)
-        )
+        groups.append(RowGroup(file=marker["file"], index=index, first=place(marker["number"], row), ids=ids))
         row += ids.size
     return ShardRead(
         number=marker["number"],

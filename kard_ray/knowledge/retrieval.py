@@ -35,7 +35,9 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 
 Mode = Literal["bm25", "vector", "hybrid"]
-_MARGIN = 8  # extra hits asked of LanceDB at first, so that ties at the cut are broken by id, not by storage order
+_MARGIN = (
+    8  # extra hits asked of LanceDB at first, so that ties at the cut are broken by id, not by storage order
+)
 _QUERIES = 64  # scored against all vectors at once: 50 MB of scores for 200,000 passages
 
 
@@ -46,7 +48,9 @@ class RetrievalConfig(Frozen):
     # memory_mapped is the fast one; lancedb searches the full-text index of the table (its k1 and b are 1.2 and 0.75)
     bm25_engine: Literal["memory_mapped", "lancedb"] = "memory_mapped"
     fusion_depth: int = Field(100, ge=1, le=10_000)  # passages of each ranking that hybrid joins
-    fusion_constant: float = Field(60.0, ge=0)  # of reciprocal rank fusion
+    # Of reciprocal rank fusion. Its authors' 60 joins many rankings; for two, a small one lets the first places count
+    # (SciFact, train queries, nDCG@10: BM25 0.697, joined with 60 0.719, with 10 0.726, with 1 0.732).
+    fusion_constant: float = Field(1.0, ge=0)
     bm25_weight: float = Field(1.0, ge=0)
     vector_weight: float = Field(1.0, ge=0)
 
@@ -55,7 +59,12 @@ class KnowledgeBase:
     """One version of a built knowledge base, opened for reading; safe to use from several threads."""
 
     def __init__(
-        self, folder: str, config: RetrievalConfig | None = None, *, version: str | int | None = None, threads: int = 2
+        self,
+        folder: str,
+        config: RetrievalConfig | None = None,
+        *,
+        version: str | int | None = None,
+        threads: int = 2,
     ) -> None:
         """``version`` (a tag or a number) goes before ``config.version``; None reads the newest."""
         self.config = config or RetrievalConfig()
@@ -87,7 +96,11 @@ class KnowledgeBase:
         found = documents_QK >= 0
         owners, ranks = np.nonzero(found)
         unique, inverse = np.unique(documents_QK[found], return_inverse=True)
-        rows = self.dataset.take(unique.tolist(), columns=["passage_id", "title", "text"]) if len(unique) else None
+        rows = (
+            self.dataset.take(unique.tolist(), columns=["passage_id", "title", "text"])
+            if len(unique)
+            else None
+        )
         if rows is None:
             return RETRIEVED.empty_table()
         rows = rows.take(pa.array(inverse))
@@ -99,7 +112,11 @@ class KnowledgeBase:
         )  # fmt: skip
 
     def search(
-        self, queries: Sequence[str], k: int, mode: Mode, filter: PassageFilter | None = None  # noqa: A002
+        self,
+        queries: Sequence[str],
+        k: int,
+        mode: Mode,
+        filter: PassageFilter | None = None,  # noqa: A002
     ) -> tuple[np.ndarray, np.ndarray]:
         """(documents_QK, scores_QK) without texts; -1 where fewer than ``k`` are found."""
         if mode not in get_args(Mode):
@@ -116,7 +133,10 @@ class KnowledgeBase:
     # -- by words ----------------------------------------------------------------------------------------------------
 
     def _bm25(
-        self, queries: Sequence[str], k: int, filter: PassageFilter | None  # noqa: A002
+        self,
+        queries: Sequence[str],
+        k: int,
+        filter: PassageFilter | None,  # noqa: A002
     ) -> tuple[np.ndarray, np.ndarray]:
         if self.config.bm25_engine == "memory_mapped":
             return self._bm25_index.search(queries, k, allowed=self._allowed(filter), threads=self.threads)
@@ -130,7 +150,10 @@ class KnowledgeBase:
         return documents_QK, scores_QK
 
     def _full_text(
-        self, query: str, k: int, filter: PassageFilter | None  # noqa: A002
+        self,
+        query: str,
+        k: int,
+        filter: PassageFilter | None,  # noqa: A002
     ) -> list[tuple[int, float]]:
         if not any(character.isalnum() for character in query):
             return []
@@ -151,7 +174,10 @@ class KnowledgeBase:
     # -- by vectors --------------------------------------------------------------------------------------------------
 
     def _nearest(
-        self, queries: Sequence[str], k: int, filter: PassageFilter | None  # noqa: A002
+        self,
+        queries: Sequence[str],
+        k: int,
+        filter: PassageFilter | None,  # noqa: A002
     ) -> tuple[np.ndarray, np.ndarray]:
         vectors_QD = self.encode(queries)
         # An empty query has no meaning, but it has a vector: it finds nothing, as with BM25.
@@ -171,7 +197,10 @@ class KnowledgeBase:
         return documents_QK, scores_QK
 
     def _approximate(
-        self, vector_D: np.ndarray, k: int, filter: PassageFilter | None  # noqa: A002
+        self,
+        vector_D: np.ndarray,
+        k: int,
+        filter: PassageFilter | None,  # noqa: A002
     ) -> tuple[np.ndarray, np.ndarray]:
         search = self._table.search(vector_D, vector_column_name="vector").distance_type("cosine")
         search = search.nprobes(self.settings.vectors.probes).refine_factor(self.settings.vectors.refine)

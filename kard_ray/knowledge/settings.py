@@ -62,5 +62,6 @@ def read_settings(folder: str) -> Settings:
             return Settings.model_validate_json(source.read())
     except (OSError, ValidationError) as error:
         raise UserError(
-            f"knowledge base {folder}: {path} cannot be read ({type(error).__name__}); build it with kard-ray knowledge."
+            f"knowledge base {folder}: {path} cannot be read ({type(error).__name__}); "
+            "build it with kard-ray knowledge."
         ) from error

@@ -41,7 +41,12 @@ def update_knowledge_base(
     gone = set(delete)
     if read_corpus:
         made = ingest(
-            config, model, work_url=work_url, folder=folder, base_version=base.number, label="knowledge update"
+            config,
+            model,
+            work_url=work_url,
+            folder=folder,
+            base_version=base.number,
+            label="knowledge update",
         )
         written = made.written
         if mirror:

@@ -47,7 +47,9 @@ def list_versions(folder: str) -> list[Version]:
                 with open(os.path.join(path, name), encoding="utf-8") as source:
                     found.append(Version.model_validate_json(source.read()))
             except (OSError, ValidationError) as error:
-                raise UserError(f"knowledge base version {path}/{name} cannot be read ({type(error).__name__}).") from error
+                raise UserError(
+                    f"knowledge base version {path}/{name} cannot be read ({type(error).__name__})."
+                ) from error
     return sorted(found, key=lambda version: version.number)
 
 
@@ -58,7 +60,9 @@ def find_version(folder: str, wanted: str | int | None = None) -> Version:
     """
     versions = list_versions(folder)
     if not versions:
-        raise UserError(f"knowledge base {folder}: it has no finished version; build it with kard-ray knowledge.")
+        raise UserError(
+            f"knowledge base {folder}: it has no finished version; build it with kard-ray knowledge."
+        )
     if wanted is None:
         return [version for version in versions if version.made_by != "decontaminate"][-1]
     for version in versions:

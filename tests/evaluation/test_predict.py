@@ -6,7 +6,14 @@ import pyarrow as pa
 import pytest
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.evaluation.predict import GENERATION, PREDICTIONS, KnowledgeSource, StudentPrompts, prediction_rows, score
+from kard_ray.evaluation.predict import (
+    GENERATION,
+    PREDICTIONS,
+    KnowledgeSource,
+    StudentPrompts,
+    prediction_rows,
+    score,
+)
 from kard_ray.knowledge.retrieval import RetrievalConfig
 from tests.knowledge.rows import write_base
 

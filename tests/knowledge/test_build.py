@@ -48,7 +48,6 @@ def build(corpus: Path, bert: Path, folder: Path) -> tuple[Artifact, Manifest]:
         embedder=str(bert),
         embedder_dtype="float32",
         workers=1,
-        **fields,
     )
     artifact = new_artifact(folder)
     return artifact, build_knowledge_base(config, artifact)

@@ -176,7 +176,7 @@ def test_cleaning_up_and_compacting_keep_tagged_versions(base: Base) -> None:
     base.artifact.verify()
     forget_version(base.folder, "update-2")
     remove_untagged(base.folder, older_than=timedelta(0))
-    with pytest.raises(UserError, match="build-1 .*update-3"):
+    with pytest.raises(UserError, match=r"build-1 .*update-3"):
         find_version(base.folder, "update-2")
     assert base.texts("build-1") == before["build-1"]
     numbers = {one["version"] for one in lancedb.connect(base.folder).open_table(TABLE).list_versions()}

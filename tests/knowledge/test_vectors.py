@@ -68,14 +68,16 @@ def test_exact_search_looks_only_at_what_passes_the_filter(exact: WithVectors) -
 
 
 @pytest.mark.parametrize("kind", ["ivf_pq", "ivf_hnsw_sq"])
-def test_above_a_size_an_index_finds_what_exact_search_finds(tmp_path: Path, exact: WithVectors, kind: str) -> None:
+def test_above_a_size_an_index_finds_what_exact_search_finds(
+    tmp_path: Path, exact: WithVectors, kind: str
+) -> None:
     base = base_with(tmp_path, VectorIndexConfig(kind=kind, exact_below=500, partition_rows=256, probes=10))  # type: ignore[arg-type]
     assert ["vector"] in [i.columns for i in lancedb.connect(str(tmp_path)).open_table(TABLE).list_indices()]
     queries = [str(n) for n in range(0, COUNT, 40)]
     for chosen in (None, PassageFilter(source=("odd",))):
         best = exact.retrieve(queries, 3, "vector", chosen)
         found = base.retrieve(queries, 3, "vector", chosen)
-        shared = set(zip(*(best[name].to_pylist() for name in ("query_id", "passage_id")), strict=True)) & set(
-            zip(*(found[name].to_pylist() for name in ("query_id", "passage_id")), strict=True)
-        )
+        shared = set(
+            zip(*(best[name].to_pylist() for name in ("query_id", "passage_id")), strict=True)
+        ) & set(zip(*(found[name].to_pylist() for name in ("query_id", "passage_id")), strict=True))
         assert len(shared) >= 0.9 * best.num_rows  # PQ of 16 dimensions, 60 candidates compared exactly

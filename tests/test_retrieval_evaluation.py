@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kard_ray.knowledge.retrieval import KnowledgeBase
+from kard_ray.retrieval_evaluation import QuerySet, evaluate_retrieval, measure
+from kard_ray.runtime.errors import UserError
+from tests.knowledge.rows import document, passage_rows, write_base
+
+
+def test_passages_of_one_document_count_once_at_the_best_place(tmp_path: Path) -> None:
+    rows = passage_rows([document(f"p{n}", "", f"The river {'Odra ' * (4 - n)}flows.") for n in range(4)])
+    sources = ["long", "long", "short", "other"]
+    rows = rows.set_column(1, rows.schema.field("source_id"), [sources])
+    write_base(tmp_path, [rows])
+    base = KnowledgeBase(str(tmp_path))
+    by_document = QuerySet(
+        name="given", queries={"q": "Odra"}, relevant={"q": {"short": 1}}, by_document=True
+    )
+    scores = measure(base, by_document, "bm25", 10)
+    assert (scores["mode"], scores["queries"], scores["n"]) == ("bm25", "given", 1)
+    assert scores["mrr@10"] == pytest.approx(1 / 2)
+    by_passage = QuerySet(
+        name="question", queries={"q": "Odra"}, relevant={"q": {"p2": 1}}, by_document=False
+    )
+    assert measure(base, by_passage, "bm25", 10)["mrr@10"] == pytest.approx(1 / 3)
+    assert scores["queries_per_second"] > 0
+
+
+def test_queries_without_judgements_are_refused(recipe_path: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--queries and --judgements go together"):
+        evaluate_retrieval(
+            recipe_path, run_dir=str(tmp_path / "run"), overrides=(), queries=tmp_path / "q.jsonl", judgements=None,
+            modes=["bm25"], k=10, version=None, split="dev", out=None,
+        )  # fmt: skip
+
+
+@pytest.mark.ray
+def test_it_builds_the_knowledge_base_and_prints_a_line_for_each_mode(
+    recipe_path: str, tmp_path: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "Which fact?"}) + "\n")
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp1\t1\n")
+    evaluate_retrieval(
+        recipe_path, run_dir=str(tmp_path / "run"), overrides=["knowledge.embedder=null"],
+        queries=tmp_path / "queries.jsonl", judgements=tmp_path / "qrels.tsv", modes=["bm25"], k=10, version=None,
+        split="dev", out=tmp_path / "out.json",
+    )  # fmt: skip
+    (row,) = json.loads((tmp_path / "out.json").read_text())
+    assert (row["mode"], row["ndcg@10"], row["n"]) == ("bm25", 1.0, 1)
+    assert "bm25" in capsys.readouterr().out
