@@ -71,9 +71,9 @@ def strategyqa() -> tuple[Iterator[pa.Table], Queries]:
     folder = DATA / "strategyqa"
     rows = [
         (row["pid"], f"{row['pid'].rsplit('-', 1)[0]}\n{' '.join(row['sentences'])}")
-        for row in lines(folder / "wikipedia_passages.jsonl.gz")
+        for row in lines(folder / "evidence_paragraphs.jsonl.gz")
     ]
-    rows += [(row["docid"], row["document"]) for row in lines(folder / "evidence_paragraphs.jsonl.gz")]
+    rows += [(row["docid"], row["document"]) for row in lines(folder / "wikipedia_passages.jsonl.gz")]
     questions = [row["sent1"] for row in lines(folder / "train.json")]
     rationales = [row["rationales"][0] for row in lines(folder / "teacher_rationales_train.jsonl.gz")]
     return iter([table(rows)]), {"questions": questions, "rationales": rationales}

@@ -63,11 +63,15 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
         ("teacher.samples=5", BELOW_RATIONALES),
         ("teacher.filters=[concludes, supported]", BELOW_RATIONALES),
         ("teacher.sampling.temperature=0.1", BELOW_RATIONALES),
-        ("knowledge.stem=false", {"knowledge", *BELOW_RATIONALES}),
+        ("knowledge.analyzer.stem=false", {"knowledge", "contamination", *BELOW_RATIONALES}),
+        ("contamination.ngram=8", {"contamination"}),
+        ("contamination.drop=true", {"contamination", *BELOW_RATIONALES}),
+        ("retrieval.version=build-1", {"contamination", *BELOW_RATIONALES}),
+        ("retrieval.bm25_engine=lancedb", {"silver", "train/kard", "predict/kard", "report"}),
         ("silver.passages=4", {"silver", "train/kard", "predict/kard", "report"}),
         ("student.passages=1", {"train/kard", "predict/kard", "report"}),
         ("prediction.sampling.max_tokens=9", {*(f"predict/{method}" for method in METHODS), "report"}),
-        ("benchmark.name=other", {"benchmark", *BELOW_RATIONALES}),
+        ("benchmark.name=other", {"benchmark", "contamination", *BELOW_RATIONALES}),
         ("answer_form=letter", BELOW_RATIONALES),
     ],
 )
@@ -121,7 +125,11 @@ def test_a_changed_corpus_is_another_knowledge_base_and_everything_below(
     before = keys(recipe_path)
     (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "Another fact."}\n')
     after = keys(recipe_path)
-    assert {label for label in before if before[label] != after[label]} == {"knowledge", *BELOW_RATIONALES}
+    assert {label for label in before if before[label] != after[label]} == {
+        "knowledge",
+        "contamination",
+        *BELOW_RATIONALES,
+    }
 
 
 def test_a_moved_corpus_is_the_same_knowledge_base(recipe_path: str, tmp_path: Path) -> None:
@@ -135,7 +143,16 @@ def test_changed_questions_are_another_benchmark_and_everything_below(
     before = keys(recipe_path)
     (tmp_path / "test.jsonl").write_text(question_line(77, "test"))
     after = keys(recipe_path)
-    assert {label for label in before if before[label] != after[label]} == {"benchmark", *BELOW_RATIONALES}
+    assert {label for label in before if before[label] != after[label]} == {"benchmark", "contamination", *BELOW_RATIONALES}
+
+
+def test_without_questions_there_is_a_knowledge_base_and_nothing_else(recipe_path: str) -> None:
+    mine = pipeline(recipe_path, "benchmark=null")
+    assert [step.label for step in mine.steps(["knowledge"])] == ["knowledge"]
+    for stage in STAGES:
+        if stage != "knowledge":
+            with pytest.raises(UserError, match="field benchmark: it is missing"):
+                mine.steps([stage])
 
 
 # -- the run directory ---------------------------------------------------------------------------------------------

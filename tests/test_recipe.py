@@ -140,7 +140,6 @@ def test_a_field_is_named_as_it_stands_in_the_recipe(tmp_path: Path, override: s
 def test_a_missing_group_is_told(tmp_path: Path) -> None:
     lines = refused(written(tmp_path, {"name": "x"}))
     assert [line.partition(", ")[2] for line in lines] == [
-        "field benchmark: it is missing and has no default.",
         "field knowledge: it is missing and has no default.",
     ]
 

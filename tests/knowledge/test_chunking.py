@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import time
 from itertools import pairwise
 
 import pytest
@@ -156,18 +155,13 @@ def test_tokens_that_share_or_lack_characters_do_no_harm(text):
     "unit",
     ["A short sentence. ", "word ", "x", ".", ". ", "\n", "# ", "# a\n", "- a\n", "。", " ", '"', "!a"],
 )
-def test_a_long_text_takes_time_in_proportion(unit):
-    config = ChunkingConfig()
-
-    def seconds(size):
-        text = (unit * (size // len(unit) + 1))[:size]
-        found_tokens = [(at, at + 4) for at in range(0, size, 4)]
-        begin = time.process_time()
-        cut(text, found_tokens, config)
-        return time.process_time() - begin
-
-    seconds(10_000)
-    assert seconds(400_000) < 0.2 + 16 * seconds(50_000)  # a quadratic pass takes 64 times as long
+def test_a_long_text_of_any_shape_is_cut(unit):
+    # 400,000 characters: a pass that is quadratic for one of these shapes would run into the test's time limit.
+    text = (unit * (400_000 // len(unit) + 1))[:400_000]
+    found_tokens = [(at, at + 4) for at in range(0, len(text), 4)]
+    spans = cut(text, found_tokens, ChunkingConfig())
+    assert bool(spans) == bool(text.strip())
+    assert all(span.end - span.start <= 4 * 200 for span in spans)
 
 
 @pytest.fixture(scope="module")
