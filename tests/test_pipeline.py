@@ -143,7 +143,11 @@ def test_changed_questions_are_another_benchmark_and_everything_below(
     before = keys(recipe_path)
     (tmp_path / "test.jsonl").write_text(question_line(77, "test"))
     after = keys(recipe_path)
-    assert {label for label in before if before[label] != after[label]} == {"benchmark", "contamination", *BELOW_RATIONALES}
+    assert {label for label in before if before[label] != after[label]} == {
+        "benchmark",
+        "contamination",
+        *BELOW_RATIONALES,
+    }
 
 
 def test_without_questions_there_is_a_knowledge_base_and_nothing_else(recipe_path: str) -> None:
