@@ -137,11 +137,15 @@ def evaluate(
     ],
     method: Annotated[str, typer.Option("--method", help="Which student answers.")] = "kard",
     out: Annotated[Path | None, typer.Option("--out", help="Write predictions to this Parquet file.")] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", help="Version of the knowledge base to read; default: the run's."),
+    ] = None,
 ) -> None:
     """Answer new questions with a trained student; the last line is the accuracy with its 95 % interval."""
     from kard_ray.execution import evaluate_questions
 
-    evaluate_questions(run_dir, method=method, questions=questions, out=out)
+    evaluate_questions(run_dir, method=method, questions=questions, out=out, version=version)
 
 
 @app.command()

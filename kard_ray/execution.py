@@ -113,7 +113,9 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
     )
 
 
-def evaluate_questions(run_dir: str, *, method: str, questions: Path, out: Path | None) -> None:
+def evaluate_questions(
+    run_dir: str, *, method: str, questions: Path, out: Path | None, version: str | None = None
+) -> None:
     """Answer ``questions`` with the student of ``method``; prints the accuracy as the last line."""
     from kard_ray.benchmarks.jsonl import read_questions
 
@@ -134,13 +136,16 @@ def evaluate_questions(run_dir: str, *, method: str, questions: Path, out: Path 
         ArtifactSpec(
             stage=f"evaluate/{method}",
             version=1,
-            config=recipe.prediction.content() | {"questions": digest},
+            config=recipe.prediction.content()
+            | {"questions": digest}
+            | ({"version": version} if version else {}),
             inputs=inputs,
         )
     )
     if not artifact.finished:
         with ray_session(recipe.cluster):
-            pipeline.predict(names[0], rows, artifact, silver=False)
+            artifact.reads = pipeline.reads(version)
+            pipeline.predict(names[0], rows, artifact, silver=False, version=version)
     artifact.verify()
     table = artifact.read_table("predictions.parquet")
     if out is not None:

@@ -249,13 +249,26 @@ class Pipeline:
         else:
             artifact = getattr(self, f"{stage}_artifact")
             make = getattr(self, f"_make_{stage}")
+
+        def make_and_name_versions(artifact: Artifact) -> Manifest:
+            if stage not in ("benchmark", "knowledge", "contamination"):
+                artifact.reads = self.reads()
+            return make(artifact)
+
         return Step(
             stage=stage,
             label=artifact.spec.stage,
             artifact=artifact,
-            make=make,
+            make=make_and_name_versions,
             needs_ray=stage not in ("benchmark", "report"),
         )
+
+    def reads(self, version: str | None = None) -> dict[str, Any]:
+        """The version of the knowledge base behind an artifact, for its manifest; ``version`` is another one's tag."""
+        from kard_ray.knowledge.build import version_counts
+        from kard_ray.knowledge.versions import find_version
+
+        return version_counts(find_version(self.knowledge_folder, version or self.knowledge_version))
 
     def state(self, step: Step) -> str:
         """One phrase: finished, unfinished, or why it has to be made."""
@@ -350,9 +363,13 @@ class Pipeline:
         return make
 
     def predict(
-        self, method: MethodName, questions: Sequence[Question], artifact: Artifact, *, silver: bool
-    ) -> Manifest:
-        """Answers of a trained student; without ``silver`` only from what can be had for a new question."""
+        self, method: MethodName, questions: Sequence[Question], artifact: Artifact, *, silver: bool,
+        version: str | None = None,
+    ) -> Manifest:  # fmt: skip
+        """Answers of a trained student; without ``silver`` only from what can be had for a new question.
+
+        ``version`` is a tag or number of another version of the knowledge base than the run's.
+        """
         from kard_ray.evaluation.predict import KnowledgeSource, PassageSource, predict
 
         reads = METHODS[method].uses_passages
@@ -375,7 +392,9 @@ class Pipeline:
             sources,
             found,
             student_path=student.at("model"),
-            knowledge=KnowledgeSource(self.knowledge_folder, self.knowledge_version, self.recipe.retrieval)
+            knowledge=KnowledgeSource(
+                self.knowledge_folder, version or self.knowledge_version, self.recipe.retrieval
+            )
             if reads
             else None,
             k=self.recipe.student.passages,

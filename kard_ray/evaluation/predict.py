@@ -69,7 +69,7 @@ class KnowledgeSource:
     """The knowledge base that questions are asked of."""
 
     folder: str
-    version: int | None  # of LanceDB; None: the newest
+    version: str | int | None  # tag or LanceDB number; None: the newest
     retrieval: RetrievalConfig
 
 

@@ -44,6 +44,7 @@ class Manifest(Frozen):
     files: dict[str, int]  # file -> bytes
     counts: dict[str, Any] = {}  # what the stage counted: kept, dropped because of ..., tokens
     models: dict[str, str] = {}  # model reference -> resolved revision
+    reads: dict[str, Any] = {}  # versions of what was read, such as the knowledge base's tag
     seed: int | None = None
     wall_seconds: float  # of the attempt that finished the artifact
     created: str  # UTC, ISO 8601
@@ -76,6 +77,7 @@ class Artifact:
     def __init__(self, run: RunDirectory, spec: ArtifactSpec) -> None:
         self.run = run
         self.spec = spec
+        self.reads: dict[str, Any] = {}  # written into the manifest
         self.path = posixpath.join(run.path, spec.stage, spec.key)
         self._started = time.monotonic()
 
@@ -180,6 +182,7 @@ class Artifact:
             files=files,
             counts=dict(counts or {}),
             models=dict(models or {}),
+            reads=self.reads,
             seed=seed,
             wall_seconds=round(time.monotonic() - self._started, 1),
             created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -31,7 +31,7 @@ from tests.e2e.world import (
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
 LABELS = (
-    "benchmark", "knowledge", "rationales", "silver", "train/finetune", "train/kard",
+    "benchmark", "knowledge", "contamination", "rationales", "silver", "train/finetune", "train/kard",
     "predict/finetune", "predict/kard", "report",
 )  # fmt: skip
 
@@ -50,6 +50,7 @@ def test_every_stage_leaves_one_sealed_artifact(finished: Finished) -> None:
         folder = manifest["folder"]
         found = {str(p.relative_to(folder)): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
         assert found.pop("manifest.json") > 0
+        found.pop("passages.lance/_versions/latest_version_hint.json", None)  # every later version rewrites it
         assert found == manifest["files"], label
         assert (manifest["stage"], manifest["key"]) == (label, folder.name)
         assert manifest["wall_seconds"] >= 0
@@ -59,6 +60,7 @@ def test_the_inputs_of_every_artifact_are_the_artifacts_before_it(finished: Fini
     reads = {
         "benchmark": set(),
         "knowledge": set(),
+        "contamination": {"benchmark", "knowledge"},
         "rationales": {"benchmark", "knowledge"},
         "silver": {"rationales", "knowledge"},
         "train/finetune": {"benchmark", "rationales"},
@@ -70,6 +72,14 @@ def test_the_inputs_of_every_artifact_are_the_artifacts_before_it(finished: Fini
     for label, expected in reads.items():
         inputs = only(finished.folder, label)["inputs"]
         assert inputs == {name: only(finished.folder, name)["key"] for name in expected}, label
+
+
+def test_what_reads_the_knowledge_base_names_its_version(finished: Finished) -> None:
+    built = only(finished.folder, "knowledge")["counts"]
+    version = {name: built[name] for name in ("knowledge_base_version", "knowledge_base_tag")}
+    assert version["knowledge_base_tag"] == "build-1"
+    for label in ("rationales", "silver", "train/kard", "predict/kard", "report"):
+        assert only(finished.folder, label)["reads"] == version, label
 
 
 def test_counts_add_up_from_questions_to_predictions(finished: Finished) -> None:
