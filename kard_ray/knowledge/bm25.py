@@ -108,7 +108,8 @@ class Bm25Index:
         if k < 1:
             return documents, scores
         threads = len(os.sched_getaffinity(0)) if threads is None else threads
-        mask = _EVERY if allowed is None else np.ascontiguousarray(allowed)
+        mask = np.ascontiguousarray(_EVERY if allowed is None else allowed).view()
+        mask.flags.writeable = False  # always: numba would compile anew for arrays that can be written
         together = min(_TOGETHER, -(-len(queries) // max(threads, 1)))
         if threads <= 1 or len(queries) <= 1:
             self._search(self._ids(queries), mask, documents, scores)

@@ -50,13 +50,15 @@ def command(world: World, corpus: Path, run: Path) -> tuple[str | Path, ...]:
     )  # fmt: skip
 
 
-def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log: Path) -> Kill | None:
-    """Start the build, kill its driver or one of its workers at a random moment, and let it end (again).
+def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log: Path,
+    target: Literal["driver", "worker"] | None = None,
+) -> Kill | None:  # fmt: skip
+    """Start the build, kill ``target`` (None: driver or worker) at a random moment, and let the build end.
 
     Returns None when the build was over before.
     """
     rng = random.Random(seed)
-    target: Literal["driver", "worker"] = rng.choice(("driver", "worker"))
+    target = target or rng.choice(("driver", "worker"))
     wait = rng.uniform(4.0, 16.0)  # reading starts after about 5 s, the build takes about 18
     arguments = command(world, corpus, run)
     with running(*arguments, log=log) as (process, ray_folder):

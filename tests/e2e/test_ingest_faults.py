@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 def test_after_a_killed_worker_every_passage_is_there_once(world: World, tmp_path: Path) -> None:
     expected = write_corpus(tmp_path)
-    killed = build_with_one_kill(world, tmp_path, tmp_path / "run", 3, log=tmp_path / "log")
+    killed = build_with_one_kill(world, tmp_path, tmp_path / "run", 3, log=tmp_path / "log", target="worker")
     assert killed is not None
     assert killed.target == "worker"
     assert final_ids(tmp_path / "run") == expected

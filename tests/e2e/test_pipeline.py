@@ -50,7 +50,9 @@ def test_every_stage_leaves_one_sealed_artifact(finished: Finished) -> None:
         folder = manifest["folder"]
         found = {str(p.relative_to(folder)): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
         assert found.pop("manifest.json") > 0
-        found.pop("passages.lance/_versions/latest_version_hint.json", None)  # every later version rewrites it
+        found.pop(
+            "passages.lance/_versions/latest_version_hint.json", None
+        )  # every later version rewrites it
         assert found == manifest["files"], label
         assert (manifest["stage"], manifest["key"]) == (label, folder.name)
         assert manifest["wall_seconds"] >= 0

@@ -342,10 +342,14 @@ def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
             made.search(["alpha"], 1, allowed=mask)
 
 
-def test_machine_code_is_kept_on_disk_for_the_next_process(tmp_path: Path) -> None:
-    index(tmp_path, [("a", "alpha")]).search(["alpha"], 1)
-    stats = bm25_kernels.search_queries.stats
-    assert stats.cache_path
-    assert (
-        sum(stats.cache_hits.values()) + sum(stats.cache_misses.values()) == 1
-    )  # one signature for all indexes
+def test_machine_code_is_kept_on_disk_and_made_once_for_all_indexes(tmp_path: Path) -> None:
+    made = index(tmp_path, [("a", "alpha"), ("b", "beta")])
+    every, frozen = np.ones(2, np.bool_), np.ones(4, np.bool_)[::2]
+    frozen.flags.writeable = False
+    for allowed in (None, every, frozen):
+        for queries in (["alpha"], ["alpha", "beta", "gamma"]):
+            made.search(queries, 2, allowed=allowed)
+    index(tmp_path, []).search(["alpha"], 1)
+    for kernel in (bm25_kernels.search_queries, bm25_kernels.count_postings, bm25_kernels.score_postings):
+        assert kernel.stats.cache_path
+        assert len(kernel.signatures) == 1
