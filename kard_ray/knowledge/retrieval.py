@@ -228,7 +228,7 @@ class KnowledgeBase:
                 f"knowledge base {self.folder}: version {self.version.tag} has no BM25 index; "
                 "run kard-ray knowledge compact, or set retrieval.bm25_engine: lancedb."
             )
-        return Bm25Index.open(folder)
+        return Bm25Index.open(folder, version=self.version.number)
 
     @cached_property
     def _table(self) -> Any:
