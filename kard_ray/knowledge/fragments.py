@@ -25,7 +25,8 @@ from lance.fragment import FragmentMetadata, LanceFragment
 from kard_ray.knowledge.embedding import Embedder, EmbedderConfig
 from kard_ray.knowledge.idset import IdSet
 from kard_ray.knowledge.passage import PASSAGES, TABLE, embedded
-from kard_ray.knowledge.reading import RowGroup, read_group, write_json
+from kard_ray.knowledge.reading import RowGroup, read_group
+from kard_ray.knowledge.work_files import read_json_files, write_json
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.progress import Progress
 
@@ -233,26 +234,17 @@ def write_units(
 
 def read_records(url: str, units: Sequence[Unit]) -> dict[str, Written]:
     """The records of the units that are finished, by name."""
-    fs, folder = fsspec.core.url_to_fs(url)
-    fs.invalidate_cache()
-    if not fs.exists(folder):
-        return {}
-    present = {posixpath.basename(path) for path in fs.ls(folder, detail=False)}
-    found = {}
-    for unit in units:
-        if f"{unit.name}.json" in present:
-            with fs.open(posixpath.join(folder, f"{unit.name}.json"), "rb") as source:
-                plain = json.loads(source.read())
-            known = {name: tuple(plain.get(name, ())) for name in ("stale", "seen", "missing")}
-            found[unit.name] = Written(
-                rows=plain["rows"],
-                ids=IdSet.parse(plain["ids"]),
-                fragment=plain["fragment"],
-                embedded=plain["embedded"],
-                dimensions=plain["dimensions"],
-                **known,
-            )
-    return found
+    return {
+        name: Written(
+            rows=plain["rows"],
+            ids=IdSet.parse(plain["ids"]),
+            fragment=plain["fragment"],
+            embedded=plain["embedded"],
+            dimensions=plain["dimensions"],
+            **{field: tuple(plain.get(field, ())) for field in ("stale", "seen", "missing")},
+        )
+        for name, plain in read_json_files(url, [unit.name for unit in units]).items()
+    }
 
 
 def check_written(written: Sequence[Written], expected: IdSet, where: str) -> None:

@@ -8,7 +8,6 @@ those files, is renamed into place. A killed attempt leaves files that no marker
 from __future__ import annotations
 
 import hashlib
-import json
 import posixpath
 import uuid
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from kard_ray.knowledge.idset import IdSet
 from kard_ray.knowledge.near_duplicates import DeduplicationConfig, band_keys
 from kard_ray.knowledge.passage import PASSAGES, BadRow, Document
 from kard_ray.knowledge.readers.reader import CorpusReader
+from kard_ray.knowledge.work_files import read_json_files, write_json
 
 GROUP_ROWS = 1024  # passages per row group: what later phases read at a time (about 1 MB of text)
 KEYS_PER_FILE = 2_000_000  # 50 MB of keys in memory before they are sorted and written
@@ -273,28 +273,10 @@ def _batches(items: Iterator[Document | BadRow], size: int) -> Iterator[list[Doc
         yield batch
 
 
-def write_json(fs: Any, path: str, value: Any) -> None:
-    """Write under a temporary name, then rename: a reader sees the whole file or none."""
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    with fs.open(temporary, "wb") as sink:
-        sink.write(json.dumps(value).encode())
-    fs.mv(temporary, path)
-
-
 def read_markers(url: str, shards: Sequence[str]) -> dict[int, ShardRead]:
     """The shards that were read before, by number."""
-    fs, folder = fsspec.core.url_to_fs(url)
-    fs.invalidate_cache()
-    if not fs.exists(folder):
-        return {}
-    present = {posixpath.basename(path) for path in fs.ls(folder, detail=False)}
-    found = {}
-    for number, shard in enumerate(shards):
-        name = marker_name(number, shard) + ".json"
-        if name in present:
-            with fs.open(posixpath.join(folder, name), "rb") as source:
-                found[number] = _shard_read(json.loads(source.read()))
-    return found
+    names = {marker_name(number, shard): number for number, shard in enumerate(shards)}
+    return {names[name]: _shard_read(marker) for name, marker in read_json_files(url, names).items()}
 
 
 def _shard_read(marker: dict[str, Any]) -> ShardRead:

@@ -1,0 +1,160 @@
+"""What each artifact of a run is made from: its key, and so whether it is finished, follows from the recipe alone."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from kard_ray.benchmarks.registry import load_benchmark
+from kard_ray.recipe import Recipe
+from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, RunDirectory
+from kard_ray.student.methods.registry import METHODS, MethodName
+
+_BENCHMARK_VERSION = 2
+
+
+class Lineage:
+    """The artifacts of a recipe in a run directory; nothing is made or read here but manifests."""
+
+    def __init__(self, recipe: Recipe, run: RunDirectory) -> None:
+        self.recipe, self.run = recipe, run
+
+    @cached_property
+    def benchmark_artifact(self) -> Artifact:
+        """All questions, schema QUESTIONS."""
+        benchmark = self.recipe.questions_from()
+        config = benchmark.content() | {"data": load_benchmark(benchmark).fingerprint()}
+        return self._artifact("benchmark", _BENCHMARK_VERSION, config, {})
+
+    @cached_property
+    def knowledge_artifact(self) -> Artifact:
+        """The knowledge base."""
+        from kard_ray.knowledge.build import VERSION
+
+        return self._artifact("knowledge", VERSION, self._knowledge_config(), {})
+
+    def _knowledge_config(self) -> dict[str, Any]:
+        """What decides the knowledge base's content."""
+        knowledge = self.recipe.knowledge
+        config = knowledge.content()
+        # The corpus counts by its content and how it is read, so a renamed or moved file makes no new knowledge base.
+        reading = {
+            name: value for name, value in knowledge.corpus.content().items() if name not in ("path", "paths")
+        }
+        config["corpus"] = reading | {"data": knowledge.corpus.fingerprint()}
+        return config
+
+    @cached_property
+    def contamination_artifact(self) -> Artifact:
+        """Which test questions stand in passages or training questions."""
+        from kard_ray.knowledge.decontamination import VERSION
+
+        config = self.recipe.contamination.content() | self._version_config()
+        config["split"] = self.recipe.prediction.split
+        return self._artifact(
+            "contamination", VERSION, config, self._keys(self.benchmark_artifact, self.knowledge_artifact)
+        )
+
+    def _version_config(self) -> dict[str, Any]:
+        """The version of the knowledge base, when the recipe names one."""
+        version = self.recipe.retrieval.version
+        return {} if version is None else {"knowledge_base_version": version}
+
+    def _knowledge_keys(self) -> dict[str, str]:
+        """The knowledge base that is read, as an input of later artifacts."""
+        read = [self.knowledge_artifact]
+        if self.recipe.contamination.drop:
+            read.append(self.contamination_artifact)
+        return self._keys(*read)
+
+    @property
+    def knowledge_folder(self) -> str:
+        """The folder of the knowledge base: an update may have brought an older one to this recipe's corpus."""
+        counts = self.knowledge_artifact.verify().counts
+        return str(counts.get("knowledge_base_folder") or self.knowledge_artifact.path)
+
+    @property
+    def knowledge_version(self) -> int:
+        """The LanceDB version that stages after the knowledge base read."""
+        if self.recipe.contamination.drop:
+            return int(self.contamination_artifact.verify().counts["knowledge_base_version"])
+        return self.named_version()
+
+    def named_version(self) -> int:
+        """The version that the recipe names, else the one that its build made."""
+        from kard_ray.knowledge.versions import find_version
+
+        made = self.knowledge_artifact.verify().counts["knowledge_base_version"]
+        return find_version(self.knowledge_folder, self.recipe.retrieval.version or made).number
+
+    @cached_property
+    def rationales_artifact(self) -> Artifact:
+        """Teacher rationales, schema RATIONALES."""
+        from kard_ray.teacher.rationales import VERSION
+
+        r = self.recipe
+        config = (
+            r.teacher.content()
+            | {
+                "answer_form": r.answer_form,
+                "questions": r.questions.content(),
+                "test_split": r.prediction.split if self.predicts_silver else None,
+            }
+            | self._version_config()
+        )
+        inputs = self._keys(self.benchmark_artifact) | self._knowledge_keys()
+        return self._artifact("rationales", VERSION, config, inputs)
+
+    @cached_property
+    def silver_artifact(self) -> Artifact:
+        """Silver passages, schema SILVER."""
+        from kard_ray.teacher.silver import VERSION
+
+        inputs = self._keys(self.rationales_artifact) | self._knowledge_keys()
+        config = self.recipe.silver.content() | {"retrieval": self.recipe.retrieval.content()}
+        return self._artifact("silver", VERSION, config, inputs)
+
+    def student_artifact(self, method: MethodName) -> Artifact:
+        """The student of ``method``."""
+        from kard_ray.student.train import VERSION
+
+        config = self.recipe.student.content() | {"answer_form": self.recipe.answer_form}
+        inputs = self._keys(self.benchmark_artifact, self.rationales_artifact)
+        if METHODS[method].uses_passages:
+            inputs |= self._keys(self.silver_artifact)
+        else:
+            del config["passages"]
+        return self._artifact(f"train/{method}", VERSION, config, inputs)
+
+    def prediction_artifact(self, method: MethodName) -> Artifact:
+        """Answers of the student of ``method``, schema PREDICTIONS."""
+        from kard_ray.evaluation.predict import VERSION
+
+        config = self.recipe.prediction.content() | {"questions": self.recipe.questions.content()}
+        inputs = self._keys(self.student_artifact(method))
+        if METHODS[method].uses_passages:
+            inputs |= self._keys(self.silver_artifact) | self._knowledge_keys()
+            config["retrieval"] = self.recipe.retrieval.content()
+        return self._artifact(f"predict/{method}", VERSION, config, inputs)
+
+    @cached_property
+    def report_artifact(self) -> Artifact:
+        """The result table."""
+        from kard_ray.evaluation.report import VERSION
+
+        predictions = [self.prediction_artifact(method) for method in self.recipe.student.methods]
+        return self._artifact(
+            "report", VERSION, {"benchmark": self.recipe.questions_from().kind}, self._keys(*predictions)
+        )
+
+    def _artifact(self, stage: str, version: int, config: dict[str, Any], inputs: dict[str, str]) -> Artifact:
+        return self.run.artifact(ArtifactSpec(stage=stage, version=version, config=config, inputs=inputs))
+
+    @staticmethod
+    def _keys(*artifacts: Artifact) -> dict[str, str]:
+        return {artifact.spec.stage: artifact.spec.key for artifact in artifacts}
+
+    @property
+    def predicts_silver(self) -> bool:
+        """Whether test questions get rationales too; another choice of methods must not change the teacher's key."""
+        return "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
