@@ -173,10 +173,6 @@ class _Vocabulary(TermIds):
 
 def _read_only(folder: str, name: str) -> npt.NDArray[Any]:
     """The array ``name``, mapped into memory."""
-    path = os.path.join(folder, f"{name}.npy")
-    try:
-        values = np.asarray(np.load(path, mmap_mode="r"))
-    except ValueError:  # an array without values cannot be mapped
-        values = np.load(path)
+    values = np.asarray(np.load(os.path.join(folder, f"{name}.npy"), mmap_mode="r"))
     values.flags.writeable = False
     return values

@@ -52,7 +52,7 @@ def build_bm25_index(
     analyzer: AnalyzerConfig,
     bm25: Bm25Config,
     workers: int = 2,
-    batch_rows: int = 65_536,
+    batch_rows: int = 32_768,
 ) -> None:
     """Index the column ``content`` of the table at ``dataset_uri`` in ``version``; ``folder`` is replaced when done.
 
@@ -239,10 +239,6 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
     np.save(made / "indptr.npy", indptr)
     _write_terms(terms, made)
     postings = int(indptr[-1])
-    opened = [
-        (path, *(np.load(f"{path}.{name}.npy", mmap_mode="r") for name in ("numbers", "indptr")))
-        for path in paths
-    ]
     with (made / "docs.npy").open("wb") as docs_file, (made / "scores.npy").open("wb") as scores_file:
         _header(docs_file, postings, np.int32)
         _header(scores_file, postings, np.float32)
@@ -254,7 +250,11 @@ def _merge(parts: Path, starts: list[int], made: Path, bm25: Bm25Config) -> int:
             docs = np.empty(indptr[last] - indptr[first], np.int32)
             scores = np.empty(len(docs), np.float32)
             cursor = indptr[first:last] - indptr[first]
-            for path, numbers, part_indptr in opened:
+            for path in paths:
+                # Opened anew each time: a large corpus has more parts than a process may have files.
+                numbers, part_indptr = (
+                    np.load(f"{path}.{name}.npy", mmap_mode="r") for name in ("numbers", "indptr")
+                )
                 low, high = np.searchsorted(numbers, (first, last))
                 begin, many = int(part_indptr[low]), int(part_indptr[high] - part_indptr[low])
                 # Read, not mapped: the part's pages would stay in this process until the end.

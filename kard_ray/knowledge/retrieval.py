@@ -44,6 +44,8 @@ _QUERIES = 64  # scored against all vectors at once: 50 MB of scores for 200,000
 class RetrievalConfig(Frozen):
     """How passages are found."""
 
+    EXECUTION = frozenset({"workers"})
+
     version: str | None = None  # tag or number of the knowledge base's version; null: the one the recipe made
     # memory_mapped is the fast one; lancedb searches the full-text index of the table (its k1 and b are 1.2 and 0.75)
     bm25_engine: Literal["memory_mapped", "lancedb"] = "memory_mapped"
@@ -53,6 +55,8 @@ class RetrievalConfig(Frozen):
     fusion_constant: float = Field(1.0, ge=0)
     bm25_weight: float = Field(1.0, ge=0)
     vector_weight: float = Field(1.0, ge=0)
+    filter: PassageFilter = PassageFilter()  # only passages of these sources, languages, dates
+    workers: int = Field(1, ge=1)  # actors that search for a whole data set, one core each
 
 
 class KnowledgeBase:
@@ -81,12 +85,13 @@ class KnowledgeBase:
         queries: Mapping[str, str] | Sequence[str],
         k: int,
         mode: Mode = "bm25",
-        filter: PassageFilter | None = None,  # noqa: A002 - the field's word for it
+        filter: PassageFilter | None = None,
     ) -> pa.Table:
         """Schema RETRIEVED: up to ``k`` rows per query, in the order of the queries, best first.
 
         ``queries`` are texts by id; of a plain list the positions are the ids. Score: BM25, cosine, or the fused
-        score. Ties go by passage id. Raises UserError for an unknown mode, or a vector search without vectors.
+        score. Ties go by passage id. ``filter`` goes before the configured one. Raises UserError for
+        an unknown mode, or a vector search without vectors.
         """
         named = dict(queries) if isinstance(queries, Mapping) else {str(n): q for n, q in enumerate(queries)}
         texts, ids = list(named.values()), list(named)
@@ -116,9 +121,10 @@ class KnowledgeBase:
         queries: Sequence[str],
         k: int,
         mode: Mode,
-        filter: PassageFilter | None = None,  # noqa: A002
+        filter: PassageFilter | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """(documents_QK, scores_QK) without texts; -1 where fewer than ``k`` are found."""
+        filter = self.config.filter if filter is None else filter
         if mode not in get_args(Mode):
             raise UserError(f"retrieval mode {mode!r}: expected one of {', '.join(get_args(Mode))}.")
         if mode == "bm25":
@@ -136,7 +142,7 @@ class KnowledgeBase:
         self,
         queries: Sequence[str],
         k: int,
-        filter: PassageFilter | None,  # noqa: A002
+        filter: PassageFilter | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         if self.config.bm25_engine == "memory_mapped":
             return self._bm25_index.search(queries, k, allowed=self._allowed(filter), threads=self.threads)
@@ -153,7 +159,7 @@ class KnowledgeBase:
         self,
         query: str,
         k: int,
-        filter: PassageFilter | None,  # noqa: A002
+        filter: PassageFilter | None,
     ) -> list[tuple[int, float]]:
         if not any(character.isalnum() for character in query):
             return []
@@ -177,7 +183,7 @@ class KnowledgeBase:
         self,
         queries: Sequence[str],
         k: int,
-        filter: PassageFilter | None,  # noqa: A002
+        filter: PassageFilter | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         vectors_QD = self.encode(queries)
         # An empty query has no meaning, but it has a vector: it finds nothing, as with BM25.
@@ -200,7 +206,7 @@ class KnowledgeBase:
         self,
         vector_D: np.ndarray,
         k: int,
-        filter: PassageFilter | None,  # noqa: A002
+        filter: PassageFilter | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         search = self._table.search(vector_D, vector_column_name="vector").distance_type("cosine")
         search = search.nprobes(self.settings.vectors.probes).refine_factor(self.settings.vectors.refine)
@@ -273,10 +279,10 @@ class KnowledgeBase:
     def _documents_at(self, addresses: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._addresses, addresses)
 
-    def _allowed(self, filter: PassageFilter | None) -> np.ndarray | None:  # noqa: A002
+    def _allowed(self, filter: PassageFilter | None) -> np.ndarray | None:
         return None if filter is None or filter.is_empty else self._mask(filter)
 
-    def _find_mask(self, filter: PassageFilter) -> np.ndarray:  # noqa: A002
+    def _find_mask(self, filter: PassageFilter) -> np.ndarray:
         return filter.mask(self._filter_columns).to_numpy()
 
     @cached_property
@@ -320,7 +326,7 @@ def retrieve_for(
         fn_constructor_args=(folder, k, query_column, mode, config, version),
         batch_format="pyarrow",
         batch_size=64,
-        compute=ray.data.ActorPoolStrategy(size=1),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=(config or RetrievalConfig()).workers),
         num_cpus=1,
     )
 

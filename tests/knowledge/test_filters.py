@@ -80,6 +80,12 @@ def test_a_search_finds_what_passes_and_nothing_else(
     assert set(base.retrieve(["fever"], 100, "bm25", chosen)["passage_id"].to_pylist()) == expected
 
 
+def test_a_recipes_filter_holds_for_every_search_that_names_none(folder: Path) -> None:
+    base = KnowledgeBase(str(folder), RetrievalConfig(filter=PassageFilter(source=("who",))))
+    assert base.retrieve(["fever"], 100).num_rows == 6
+    assert base.retrieve(["fever"], 100, "bm25", PassageFilter()).num_rows == 24
+
+
 def test_a_filter_takes_typed_values_only() -> None:
     with pytest.raises(ValidationError):
         PassageFilter.model_validate({"where": "1 = 1"})
