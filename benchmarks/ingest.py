@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def run_ingest(config: dict[str, Any], folder: str, began: float) -> dict[str, A
                     + "\n"
                 )
 
-    fragments.FragmentWriter = TimedWriter  # type: ignore[misc]
+    fragments.FragmentWriter = TimedWriter  # type: ignore[assignment,misc]
     for name, label in (
         ("read_shards", "reading"),
         ("find_duplicates", "duplicates"),
@@ -337,9 +338,8 @@ class Rate:
         ]
 
 
-def measure_rate(times: int) -> list[Row]:
+def measure_rate(times: int) -> Iterator[Row]:
     """Rows of the table for the Factbook once and ``times`` over."""
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="kard-ray-bench-") as name:
         corpora: list[dict[str, Any]] = [{"kind": "factbook"}]
         if times > 1:
@@ -349,10 +349,8 @@ def measure_rate(times: int) -> list[Row]:
             config = {"corpus": corpus, "embedder": EMBEDDER, "embedder_batch": BATCH, "workers": WORKERS}
             texts = Path(name) / f"texts{number}.jsonl"
             count, _ = measured(run_texts, config=config, texts=str(texts))
-            bare = bare_rate(texts, count)
-            ingest = ingest_rate(config, f"{name}/{number}", count)
-            rows += [bare.row(bare), ingest.row(bare)]
-    return rows
+            yield (bare := bare_rate(texts, count)).row(bare)
+            yield ingest_rate(config, f"{name}/{number}", count).row(bare)
 
 
 def bare_rate(texts: Path, count: int) -> Rate:
@@ -405,6 +403,7 @@ def ingest_rate(config: dict[str, Any], folder: str, count: int) -> Rate:
     print(
         f"ingest of {count:,}, seconds: {phases}. {len(units)} units; the actors work {busy} of the encoding; the last "
         f"was ready {ready[-1] - ready[0]:.1f} s after the first",
+        file=sys.stderr,
         flush=True,
     )
     return Rate(way="ingest", passages=count, encoding=end - ready[0], whole=made["end"] - began)
@@ -413,7 +412,7 @@ def ingest_rate(config: dict[str, Any], folder: str, count: int) -> Rate:
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
-def measure_memory(size: int, *, near: bool, indexes: bool) -> list[Row]:
+def measure_memory(size: int, *, near: bool, indexes: bool) -> Iterator[Row]:
     """Rows of the table for one corpus."""
     with tempfile.TemporaryDirectory(prefix="kard-ray-bench-") as folder:
         corpus = Path(folder) / "corpus.jsonl"
@@ -421,46 +420,34 @@ def measure_memory(size: int, *, near: bool, indexes: bool) -> list[Row]:
         config = _corpus(str(corpus), deduplication={"near": NEAR} if near else {})
         began = time.time()
         made, samples = measured(run_ingest, config=config, folder=folder, began=began)
-        assert made["read"] == size, made["read"]
-        name = f"{size:,}{' near' if near else ''}"
-        phases = [*made["phases"], ("whole ingest", began, made["end"])]
-        rows = [_phase_row(name, made["passages"], samples, phase) for phase in sorted(phases, key=_order)]
+        if made["read"] != size:
+            sys.exit(f"{made['read']} of {size} passages were read")
+        name, passages = f"{size:,}{' near' if near else ''}", made["passages"]
+        for phase in [*made["phases"], ("whole ingest", began, made["end"])]:
+            yield _phase_row(name, passages, samples, phase)
         if indexes:
             lance, samples = measured(run_indexes, folder=folder)
-            phase = ("LanceDB indexes", lance["start"], lance["end"])
-            rows.append(_phase_row(name, made["passages"], samples, phase))
+            yield _phase_row(name, passages, samples, ("LanceDB indexes", lance["start"], lance["end"]))
             bm25, samples = measured(run_bm25, folder=folder, version=lance["version"])
-            rows.append(
-                _phase_row(name, made["passages"], samples, ("BM25 index", bm25["start"], bm25["end"]))
-            )
-        return rows
-
-
-def _order(phase: tuple[str, float, float]) -> tuple[bool, float]:
-    return phase[0] == "whole ingest", phase[2]
+            yield _phase_row(name, passages, samples, ("BM25 index", bm25["start"], bm25["end"]))
 
 
 def _phase_row(
     name: str, passages: int, samples: Sequence[dict[str, Any]], phase: tuple[str, float, float]
 ) -> Row:
     label, start, end = phase
-    return [
-        name, label, f"{end - start:,.1f}", f"{passages / (end - start):,.0f}", *peak(samples, start, end)
-    ]  # fmt: skip
+    rate = "–" if label == "start" else f"{passages / (end - start):,.0f}"
+    return [name, label, f"{end - start:,.1f}", rate, *peak(samples, start, end)]
 
 
 # Output --------------------------------------------------------------------------------------------------------------
 
 
-def table(head: Row, rows: Sequence[Row]) -> None:
-    """Print as Markdown."""
-    widths = [max(len(str(row[at])) for row in (head, *rows)) for at in range(len(head))]
-    for row in (head, ["-" * width for width in widths], *rows):
-        print(
-            "| "
-            + " | ".join(str(value).ljust(width) for value, width in zip(row, widths, strict=True))
-            + " |"
-        )
+def table(head: Row, rows: Iterable[Row], widths: Sequence[int]) -> None:
+    """Print as Markdown, each row as soon as it is there."""
+    for row in itertools.chain([head, ["-" * width for width in widths]], rows):
+        cells = (str(value).ljust(width) for value, width in zip(row, widths, strict=True))
+        print(f"| {' | '.join(cells)} |", flush=True)
     print(flush=True)
 
 
@@ -495,15 +482,16 @@ def main() -> None:
         table(
             ["passages", "way", "encoding, s", "passages/s", "of bare", "whole, s", "passages/s", "of bare"],
             measure_rate(chosen.times),
+            [8, 6, 11, 10, 7, 8, 10, 7],
         )
     if chosen.only != "rate":
-        rows = []
-        for size in chosen.sizes:
-            rows += measure_memory(size, near=False, indexes=True)
+        runs = [measure_memory(size, near=False, indexes=True) for size in chosen.sizes]
         if chosen.near_size:
-            rows += measure_memory(chosen.near_size, near=True, indexes=False)
+            runs.append(measure_memory(chosen.near_size, near=True, indexes=False))
         table(
-            ["passages", "phase", "s", "passages/s", "peak PSS, MiB", "driver", "workers", "Ray's own"], rows
+            ["passages", "phase", "s", "passages/s", "peak PSS, MiB", "driver", "workers", "Ray's own"],
+            itertools.chain.from_iterable(runs),
+            [12, 15, 7, 10, 13, 7, 7, 9],
         )
 
 
