@@ -93,7 +93,7 @@ lint: setup ## style, types, import rules
 smoke: setup ## every stage once, on a handful of questions
 	HF_HUB_OFFLINE=1 $(BIN)/kard-ray run jobs/recipes/smoke.yaml
 
-bench: setup ## the measurements in benchmarks/
+bench: setup ## the measurements in benchmarks/ (an hour or more; each script runs alone too)
 	@shopt -s failglob
 	for script in benchmarks/*.py; do
 	  echo "== $$script"

@@ -34,9 +34,9 @@ from kard_ray.knowledge.reading import (
     ReadingPlan,
     RowGroup,
     ShardRead,
-    ShardReader,
     read_group,
     read_markers,
+    read_shard,
 )
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import ResolvedModel
@@ -145,7 +145,7 @@ def read_shards(
             max_characters=config.max_passage_characters,
             url=url,
         )
-        read: Any = _read_shard
+        read: Any = read_shard
         dataset = ray.data.from_items(todo, override_num_blocks=len(todo)).map(
             read, fn_args=(plan,), num_cpus=1
         )
@@ -159,10 +159,6 @@ def read_shards(
             "run the same command again: finished shards are kept."
         )
     return tuple(done[number] for number in range(len(shards)))
-
-
-def _read_shard(row: dict[str, Any], plan: ReadingPlan) -> dict[str, int]:
-    return ShardReader(plan)(row)
 
 
 def _expected(url: str, groups: Sequence[RowGroup], dropped: np.ndarray) -> IdSet:

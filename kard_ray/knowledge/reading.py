@@ -126,6 +126,11 @@ class ShardReader:
         return {"documents": documents, "failures": failures, "passages": files.rows}
 
 
+def read_shard(row: dict[str, Any], plan: ReadingPlan) -> dict[str, int]:
+    """:class:`ShardReader` for one row; it stands here because workers import this module, which needs no LanceDB."""
+    return ShardReader(plan)(row)
+
+
 class _AttemptFiles:
     """The files of one attempt at one shard."""
 
