@@ -5,7 +5,7 @@ annotators wrote for each question; relevant are the facts of the same question,
 teacher's first rationale, as KARD does. For the World Factbook, run the quickstart and then
 ``kard-ray evaluate-retrieval jobs/recipes/quickstart.yaml --split train``.
 
-    .venv/bin/python benchmarks/retrieval_quality.py [--only scifact|strategyqa] [--data ../shared/data]
+    .venv/bin/python benchmarks/retrieval_quality.py [--only scifact|strategyqa] [--modes bm25 …] [--data FOLDER]
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=("scifact", "strategyqa"))
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     options = parser.parse_args()
     if not options.data.is_dir():
@@ -101,14 +102,21 @@ def main() -> None:
     print(platform.platform(), ", ".join(f"{name} {version(name)}" for name in PACKAGES))
     with tempfile.TemporaryDirectory(prefix="kard-ray-quality-") as name:
         folder = Path(name)
-        common: dict[str, Any] = {"modes": MODES, "k": 10, "version": None, "split": "dev", "out": None}
+        plain = ["knowledge.embedder=null"] if set(options.modes) == {"bm25"} else []
+        common: dict[str, Any] = {
+            "modes": options.modes,
+            "k": 10,
+            "version": None,
+            "split": "dev",
+            "out": None,
+        }
         if options.only in (None, "scifact"):
             print("SciFact, train queries")
             data = options.data / "scifact"
             evaluate_retrieval(
                 "jobs/recipes/scifact.yaml",
                 run_dir=str(folder / "scifact"),
-                overrides=[f"knowledge.corpus.path={data}"],
+                overrides=[f"knowledge.corpus.path={data}", *plain],
                 queries=data / "queries_train.jsonl",
                 judgements=data / "qrels_train.tsv",
                 **common,
@@ -120,7 +128,7 @@ def main() -> None:
                 evaluate_retrieval(
                     str(recipe),
                     run_dir=str(folder / "run"),
-                    overrides=(),
+                    overrides=plain,
                     queries=path,
                     judgements=judgements,
                     **common,
