@@ -16,6 +16,7 @@ import lance
 import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from lancedb.query import MatchQuery
 from pydantic import Field
@@ -99,16 +100,13 @@ class KnowledgeBase:
             return RETRIEVED.empty_table()
         documents_QK, scores_QK = self.search(texts, k, mode, filter)
         found = documents_QK >= 0
+        if not found.any():
+            return RETRIEVED.empty_table()
         owners, ranks = np.nonzero(found)
         unique, inverse = np.unique(documents_QK[found], return_inverse=True)
-        rows = (
-            self.dataset.take(unique.tolist(), columns=["passage_id", "title", "text"])
-            if len(unique)
-            else None
+        rows = self.dataset.take(unique.tolist(), columns=["passage_id", "title", "text"]).take(
+            pa.array(inverse)
         )
-        if rows is None:
-            return RETRIEVED.empty_table()
-        rows = rows.take(pa.array(inverse))
         query_ids = pa.array(ids, pa.string()).take(pa.array(owners))
         return pa.table(
             [query_ids, rows["passage_id"], pa.array(ranks.astype(np.int32)), pa.array(scores_QK[found]),
@@ -250,7 +248,7 @@ class KnowledgeBase:
     def _exact(self) -> ExactVectors:
         ids = self.dataset.to_table(columns=["passage_id"])["passage_id"]
         order_N = np.empty(len(ids), np.int64)
-        order_N[pa.compute.sort_indices(ids).to_numpy()] = np.arange(len(ids))
+        order_N[pc.sort_indices(ids).to_numpy()] = np.arange(len(ids))
         return ExactVectors(self.dataset, order_N)
 
     @cached_property
