@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import posixpath
 from functools import cached_property
 from typing import Any
 
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.recipe import Recipe
-from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, RunDirectory
+from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.student.methods.registry import METHODS, MethodName
 
 _BENCHMARK_VERSION = 2
+
+
+BASE_ARTIFACT = "knowledge_base_artifact"  # count of a manifest: the artifact beside it that holds the table
+
+
+def folder_of(path: str, manifest: Manifest) -> str:
+    """The folder with the table of the knowledge artifact at ``path``: its own, or the one it was updated in."""
+    name = manifest.counts.get(BASE_ARTIFACT)
+    return posixpath.join(posixpath.dirname(path), str(name)) if name else path
 
 
 class Lineage:
@@ -70,8 +80,7 @@ class Lineage:
     @property
     def knowledge_folder(self) -> str:
         """The folder of the knowledge base: an update may have brought an older one to this recipe's corpus."""
-        counts = self.knowledge_artifact.verify().counts
-        return str(counts.get("knowledge_base_folder") or self.knowledge_artifact.path)
+        return folder_of(self.knowledge_artifact.path, self.knowledge_artifact.verify())
 
     @property
     def knowledge_version(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +24,10 @@ from kard_ray.knowledge.versions import (
     record_version,
     remove_untagged,
 )
+from kard_ray.lineage import BASE_ARTIFACT, folder_of
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import load_recipe
-from kard_ray.runtime.artifacts import MANIFEST, Manifest, RunDirectory
+from kard_ray.runtime.artifacts import MANIFEST, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ray_session
 
@@ -43,7 +45,7 @@ def find_knowledge_base(target: str) -> str:
     for path in run.fs.ls(folder, detail=False) if run.fs.exists(folder) else ():
         if run.fs.exists(f"{path}/manifest.json"):
             manifest = run.read_manifest(f"{path}/manifest.json")
-            found.append((manifest.created, str(manifest.counts.get("knowledge_base_folder") or path)))
+            found.append((manifest.created, folder_of(path, manifest)))
     if not found:
         raise UserError(
             f"{target}: it is neither a knowledge base nor a run directory with one; make one with kard-ray knowledge."
@@ -59,15 +61,16 @@ def update(
     recipe = load_recipe(recipe_path, list(overrides))
     run = RunDirectory(run_dir or f"runs/{recipe.name}")
     folder = find_knowledge_base(run.root)
-    pipeline = Pipeline(recipe, run)
-    artifact = pipeline.knowledge_artifact
+    # Without reading it, the corpus need not be there.
+    artifact = Pipeline(recipe, run).knowledge_artifact if read_corpus else None
     before = find_version(folder)
     with ray_session(recipe.cluster):
-        artifact.restart_clock()
+        if artifact is not None:
+            artifact.restart_clock()
         version = update_knowledge_base(
             recipe.knowledge,
             folder,
-            work_url=f"{run.fs.unstrip_protocol(folder)}/_update-{artifact.spec.key}",
+            work_url=f"{run.fs.unstrip_protocol(folder)}/_update-{artifact.spec.key if artifact else 'deletions'}",
             read_corpus=read_corpus,
             delete=delete,
             mirror=mirror,
@@ -75,23 +78,31 @@ def update(
     if version is None:
         print(f"nothing has changed: {before.tag} with {before.passages} passages stays the newest version")
         return
-    if mirror and not artifact.finished and artifact.path != folder:
+    if mirror and artifact is not None and not artifact.finished:
         # The version holds exactly the recipe's corpus now: the next run of the recipe reads it and builds nothing.
         artifact.seal(
             rows={TABLE: version.passages},
-            counts=version_counts(version) | {"knowledge_base_folder": folder},
+            counts=version_counts(version) | {BASE_ARTIFACT: posixpath.basename(folder)},
         )
+    if version.failures:
+        told = f"{folder}/versions/{version.tag}-failures.parquet"
+        print(f"{version.failures} rows could not be used; {told} tells why")
     print(
         f"{version.tag} (LanceDB version {version.number}): {version.passages} passages, {version.added} added, "
         f"{version.removed} removed, {version.embedded} embedded; before: {before.tag} with {before.passages}"
     )
 
 
-def run_manifest(folder: str) -> Manifest | None:
-    """The manifest of the build that made the folder, when it lies in a run."""
-    run = RunDirectory(folder)
-    path = f"{run.path}/{MANIFEST}"
-    return run.read_manifest(path) if run.fs.exists(path) else None
+def _tags_in_use(folder: str) -> set[str]:
+    """Tags that manifests of the run name: of the build that made the folder, and of updates that brought it on."""
+    run = RunDirectory(posixpath.dirname(folder))
+    found = set()
+    for path in run.fs.ls(run.path, detail=False):
+        if run.fs.exists(f"{path}/{MANIFEST}"):
+            manifest = run.read_manifest(f"{path}/{MANIFEST}")
+            if posixpath.basename(folder_of(path, manifest)) == posixpath.basename(folder):
+                found.add(str(manifest.counts.get("knowledge_base_tag")))
+    return found
 
 
 def show_versions(target: str) -> None:
@@ -120,9 +131,8 @@ def clean_up(target: str, *, older_than_days: float, drop: Collection[str]) -> N
     """Delete versions without a tag that are older than so many days, and the tagged versions named in ``drop``."""
     folder = find_knowledge_base(target)
     for tag in drop:
-        made = run_manifest(folder)
-        if made is not None and made.counts.get("knowledge_base_tag") == tag:
-            raise UserError(f"--drop {tag}: the run's manifest names this version; it stays.")
+        if tag in _tags_in_use(folder):
+            raise UserError(f"--drop {tag}: a manifest of the run names this version; it stays.")
         forget_version(folder, tag)
     freed = remove_untagged(folder, older_than=timedelta(days=older_than_days))
     kept = ", ".join(version.tag for version in list_versions(folder))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -89,11 +90,21 @@ def versions(home: Home) -> list[Any]:
     return list_versions(find_knowledge_base(str(home.run)))
 
 
+def test_rows_of_an_update_that_cannot_be_used_are_told(home: Home) -> None:
+    home.build()
+    write(home.corpus, [fact(77), {"id": "bad", "lang": "en"}])
+    assert "1 rows could not be used" in home.update()
+    (path,) = home.run.glob("knowledge/*/versions/update-2-failures.parquet")
+    (row,) = pq.read_table(path).to_pylist()
+    assert row["reason"].startswith("field text")
+
+
 def test_documents_are_deleted_by_id_from_the_command_line_and_from_a_file(
     home: Home, tmp_path: Path
 ) -> None:
     home.build()
     (tmp_path / "gone.txt").write_text("d1\nd2\n\n")
+    home.corpus.unlink()  # it is not read
     said = home.update("--no-corpus", "--delete", "d7", "--delete-file", str(tmp_path / "gone.txt"))
     assert "7 passages, 0 added, 3 removed" in said
 
@@ -109,7 +120,7 @@ def test_versions_are_listed_compacted_and_given_up(home: Home) -> None:
         "compact-3",
     ]
     assert "kept: build-1, compact-3" in home.command("cleanup", str(home.run), "--drop", "update-2")
-    with pytest.raises(UserError, match="the run's manifest names this version"):
+    with pytest.raises(UserError, match="a manifest of the run names this version"):
         clean_up(str(home.run), older_than_days=0, drop=["build-1"])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import fsspec
 import lance
+import pyarrow as pa
 from lance.fragment import FragmentMetadata
 
 from kard_ray.knowledge.config import KnowledgeConfig
@@ -38,6 +39,7 @@ def update_knowledge_base(
     _require_same_settings(folder, settings_of(config, model))
     base = find_version(folder)
     written: tuple[Written, ...] = ()
+    failures: pa.Table | None = None
     gone = set(delete)
     if read_corpus:
         made = ingest(
@@ -49,6 +51,7 @@ def update_knowledge_base(
             label="knowledge update",
         )
         written = made.written
+        failures = pa.concat_tables(made.failures())
         if mirror:
             gone |= _sources(folder, base.number) - _sources_read(made)
     elif mirror:
@@ -68,6 +71,7 @@ def update_knowledge_base(
         added=embedded,
         removed=removed,
         embedded=embedded if config.embedder is not None else 0,
+        failures=failures,
     )
     _remove(work_url)
     return version

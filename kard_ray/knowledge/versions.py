@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import lance
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from kard_ray.knowledge.fragments import table_uri
@@ -34,6 +36,7 @@ class Version(Frozen):
     added: int = 0  # passages, against the version before
     removed: int = 0
     embedded: int = 0  # passages that went through the embedder
+    failures: int = 0  # rows of an update that could not be used, told in versions/<tag>-failures.parquet
     created: str  # UTC, ISO 8601
 
 
@@ -75,6 +78,7 @@ def find_version(folder: str, wanted: str | int | None = None) -> Version:
 def record_version(
     folder: str, number: int, made_by: Literal["build", "update", "compact", "decontaminate"], *,
     added: int = 0, removed: int = 0, embedded: int = 0,
+    failures: pa.Table | None = None,
 ) -> Version:  # fmt: skip
     """Tag version ``number`` of the table and write down what it is; the last step of a build or an update."""
     dataset = lance.dataset(table_uri(folder), version=number)
@@ -88,12 +92,15 @@ def record_version(
         added=added,
         removed=removed,
         embedded=embedded,
+        failures=failures.num_rows if failures is not None else 0,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if tag in dataset.tags.list():  # of an attempt that was killed before its record was written
         dataset.tags.delete(tag)
     dataset.tags.create(tag, number)
     os.makedirs(os.path.join(folder, _FOLDER), exist_ok=True)
+    if failures is not None and failures.num_rows:
+        pq.write_table(failures, os.path.join(folder, _FOLDER, f"{tag}-failures.parquet"))
     target = os.path.join(folder, _FOLDER, f"{tag}.json")
     temporary = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
     with open(temporary, "w", encoding="utf-8") as sink:
