@@ -3,8 +3,9 @@
 Rate: the ingest of the World Factbook, once and three times over (ids and titles altered), against the bare embedder:
 one plain sentence-transformers process per core, each with every second of the same texts. "Encoding" is timed for the
 bare embedder from the moment all models are loaded, for the ingest from the first actor with a model, until the last
-text is done (and, for the ingest, its fragment written, read back and recorded). "Whole" begins when the command starts
-and holds imports, Ray's start, reading and duplicates too.
+text is done (and, for the ingest, its fragment written, read back and recorded); "CPU" is what the embedding processes
+used of it, which other load on the machine changes less. "Whole" begins when the command starts and holds imports,
+Ray's start, reading and duplicates too.
 
 Memory: synthetic corpora without an embedder, up to the commit, then the indexes, each in processes of its own: the
 proportional set sizes (PSS) of the driver and all its descendants, added up every 0.4 s. Parts of the object store
@@ -77,18 +78,18 @@ def run_ingest(config: dict[str, Any], folder: str, began: float) -> dict[str, A
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             self.stamps = stamps / f"{os.getpid()}.jsonl"
-            self._tell("ready", time.time(), 0)
+            self._tell("ready", time.time())
 
         def __call__(self, row: dict[str, Any]) -> dict[str, int]:
             start = time.time()
             result = super().__call__(row)
-            self._tell("unit", start, result["passages"])
+            self._tell("unit", start)
             return result
 
-        def _tell(self, what: str, start: float, passages: int) -> None:
+        def _tell(self, what: str, start: float) -> None:
             with self.stamps.open("a") as sink:
                 sink.write(
-                    json.dumps({"what": what, "start": start, "end": time.time(), "passages": passages})
+                    json.dumps({"what": what, "start": start, "end": time.time(), "cpu": time.process_time()})
                     + "\n"
                 )
 
@@ -140,7 +141,7 @@ def run_texts(config: dict[str, Any], texts: str) -> int:
 
 
 def run_encoder(texts: str, part: int, parts: int) -> None:
-    """One bare embedder: tells when its model is loaded, encodes its texts when told to."""
+    """One bare embedder: tells when its model is loaded, encodes its texts when told to, tells its CPU time."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -153,8 +154,9 @@ def run_encoder(texts: str, part: int, parts: int) -> None:
     model = SentenceTransformer(path, local_files_only=True, model_kwargs={"torch_dtype": torch.bfloat16})
     print("ready", flush=True)
     sys.stdin.readline()
+    cpu = time.process_time()
     model.encode(mine, batch_size=BATCH, show_progress_bar=False)
-    print("done", flush=True)
+    print("done", time.process_time() - cpu, flush=True)
 
 
 def run_indexes(folder: str) -> dict[str, Any]:
@@ -202,21 +204,23 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
-def measured(run: Callable[..., Any], **arguments: Any) -> tuple[Any, list[dict[str, Any]]]:
-    """What ``run`` returns in a process of its own, and samples of the memory meanwhile."""
+def measured(
+    run: Callable[..., Any], *, every: float = SAMPLE_SECONDS, **arguments: Any
+) -> tuple[Any, list[dict[str, Any]]]:
+    """What ``run`` returns in a process of its own, and samples of the memory meanwhile, ``every`` so many seconds."""
     with tempfile.TemporaryDirectory(prefix="kard-ray-bench-") as folder:
         log, result = Path(folder) / "log", Path(folder) / "result.json"
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 command(run, result, **arguments), stdout=sink, stderr=sink, env=environment()
             )
-            samples = list(sampled(process))
+            samples = list(sampled(process, every))
         if process.returncode != 0:
             sys.exit(f"{run.__name__} ended with {process.returncode}:\n{log.read_text()[-4000:]}")
         return json.loads(result.read_text()), samples
 
 
-def sampled(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+def sampled(process: subprocess.Popen[bytes], every: float) -> Iterator[dict[str, Any]]:
     """MiB of the driver, of its workers and of Ray's own processes, until ``process`` ends."""
     deadline = time.monotonic() + LIMIT_SECONDS
     driver = psutil.Process(process.pid)
@@ -231,7 +235,7 @@ def sampled(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
         for member in family:
             sample[_role(member, driver)] += _pss(member)
         yield sample
-        time.sleep(SAMPLE_SECONDS)
+        time.sleep(every)
     process.wait()
 
 
@@ -322,7 +326,9 @@ class Rate:
     way: str
     passages: int
     encoding: float
+    cpu: float
     whole: float
+    peak: str = "–"  # MiB
 
     def row(self, bare: Rate) -> Row:
         """Of the table."""
@@ -332,9 +338,12 @@ class Rate:
             f"{self.encoding:.1f}",
             f"{self.passages / self.encoding:.0f}",
             f"{bare.encoding / self.encoding:.3f}",
+            f"{self.cpu:.1f}",
+            f"{bare.cpu / self.cpu:.3f}",
             f"{self.whole:.1f}",
             f"{self.passages / self.whole:.0f}",
             f"{bare.whole / self.whole:.3f}",
+            self.peak,
         ]
 
 
@@ -370,25 +379,26 @@ def bare_rate(texts: Path, count: int) -> Rate:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    for process in processes:
-        _told(process, "done")
+    cpu = sum(float(_told(process, "done")) for process in processes)
     end = time.time()
     for process in processes:
         process.communicate()
-    return Rate(way="bare", passages=count, encoding=end - ready, whole=end - began)
+    return Rate(way="bare", passages=count, encoding=end - ready, cpu=cpu, whole=end - began)
 
 
-def _told(process: subprocess.Popen[str], word: str) -> None:
+def _told(process: subprocess.Popen[str], word: str) -> str:
+    """Wait for the line that begins with ``word``; returns the rest."""
     assert process.stdout is not None
-    while (line := process.stdout.readline()).strip() != word:
-        if not line:
-            sys.exit(f"a bare embedder ended with {process.wait()} before it was {word}")
+    for line in process.stdout:
+        if line.startswith(word):
+            return line.removeprefix(word).strip()
+    return sys.exit(f"a bare embedder ended with {process.wait()} before it was {word}")
 
 
 def ingest_rate(config: dict[str, Any], folder: str, count: int) -> Rate:
     """The ingest and its commit."""
     began = time.time()
-    made, _ = measured(run_ingest, config=config, folder=folder, began=began)
+    made, samples = measured(run_ingest, every=5 * SAMPLE_SECONDS, config=config, folder=folder, began=began)
     if made["passages"] != count:
         sys.exit(f"{made['passages']} of {count} passages were written")
     stamps = [stamp for worker in made["workers"] for stamp in worker]
@@ -406,7 +416,14 @@ def ingest_rate(config: dict[str, Any], folder: str, count: int) -> Rate:
         file=sys.stderr,
         flush=True,
     )
-    return Rate(way="ingest", passages=count, encoding=end - ready[0], whole=made["end"] - began)
+    return Rate(
+        way="ingest",
+        passages=count,
+        encoding=end - ready[0],
+        cpu=sum(worker[-1]["cpu"] - worker[0]["cpu"] for worker in made["workers"]),
+        whole=made["end"] - began,
+        peak=peak(samples, began, made["end"])[0],
+    )
 
 
 # Memory --------------------------------------------------------------------------------------------------------------
@@ -480,10 +497,13 @@ def main() -> None:
     print(machine(), flush=True)
     if chosen.only != "memory":
         table(
-            ["passages", "way", "encoding, s", "passages/s", "of bare", "whole, s", "passages/s", "of bare"],
+            [
+                "passages", "way", "encoding, s", "passages/s", "of bare", "CPU, s", "of bare",
+                "whole, s", "passages/s", "of bare", "peak PSS, MiB",
+            ],
             measure_rate(chosen.times),
-            [8, 6, 11, 10, 7, 8, 10, 7],
-        )
+            [8, 6, 11, 10, 7, 6, 7, 8, 10, 7, 13],
+        )  # fmt: skip
     if chosen.only != "rate":
         runs = [measure_memory(size, near=False, indexes=True) for size in chosen.sizes]
         if chosen.near_size:
