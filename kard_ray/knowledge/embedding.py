@@ -43,12 +43,28 @@ class Embedder:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """``[len(texts), dimensions]`` float32, each row of length 1."""
+        if not texts:
+            return np.empty((0, self.model.get_embedding_dimension()), np.float32)
+        # Texts of like length in tokens go in one batch. The library sorts by characters, which pads texts with many
+        # figures by 40 % (the World Factbook).
+        limit = self.model.max_seq_length
+        tokens = self.model.tokenizer(texts, truncation=limit is not None, max_length=limit)["input_ids"]
+        order = sorted(range(len(texts)), key=lambda at: -len(tokens[at]))
         with self.torch.inference_mode():
-            # The encoder puts texts of like length in a batch by itself.
-            vectors = self.model.encode(
-                texts, batch_size=self.batch_size, convert_to_numpy=False, convert_to_tensor=True
-            )
-        return self.torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+            vectors = [
+                self.model.encode(
+                    [texts[at] for at in order[first : first + self.batch_size]],
+                    batch_size=self.batch_size,
+                    convert_to_numpy=False,
+                    convert_to_tensor=True,
+                    show_progress_bar=False,
+                ).float()
+                for first in range(0, len(order), self.batch_size)
+            ]
+            found = self.torch.nn.functional.normalize(self.torch.cat(vectors), dim=-1).cpu().numpy()
+        result = np.empty_like(found)
+        result[order] = found
+        return result
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """PASSAGES in, ``embedded`` out, same rows in the same order."""

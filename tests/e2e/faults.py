@@ -18,6 +18,7 @@ from tests.e2e.world import World, running, sessions_in, succeed, write_jsonl
 
 DOCUMENTS = 4000
 FILES = 4
+UNITS = 4
 WORKERS = (b"ray::MapWorker(Map(FragmentWriter))", b"ray::Map(", b"ray::MapBatches")
 
 
@@ -59,17 +60,23 @@ def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log
     """
     rng = random.Random(seed)
     target = target or rng.choice(("driver", "worker"))
-    wait = rng.uniform(4.0, 16.0)  # reading starts after about 5 s, the build takes about 18
+    finished = rng.randint(
+        0, FILES + UNITS
+    )  # shards and units on disk: a moment that the machine's load does not move
+    delay = rng.uniform(0.0, 2.0)  # seconds after that: also into commit and indexes
     arguments = command(world, corpus, run)
     with running(*arguments, log=log) as (process, ray_folder):
         started = time.monotonic()
+        due: float | None = None
         killed: Kill | None = None
         while process.poll() is None and killed is None:
-            elapsed = time.monotonic() - started
-            if elapsed >= wait:
+            now = time.monotonic()
+            if due is None and done(run) >= finished and sessions_in(ray_folder):
+                due = now + delay
+            if due is not None and now >= due:
                 victims = [process.pid] if target == "driver" else workers(ray_folder)
                 if victims:
-                    killed = Kill(target=target, seconds=round(elapsed, 1), phase=phase(run))
+                    killed = Kill(target=target, seconds=round(now - started, 1), phase=phase(run))
                     os.kill(rng.choice(victims), signal.SIGKILL)
             time.sleep(0.02)
         if target == "worker" or killed is None:
@@ -91,6 +98,13 @@ def workers(ray_folder: Path) -> list[int]:
             if line.startswith(WORKERS):
                 found.append(pid)
     return found
+
+
+def done(run: Path) -> int:
+    """Shards read and units written, as far as their records are there (they go at the end)."""
+    if list(run.glob("knowledge/*/settings.json")):
+        return FILES + UNITS
+    return len(list(run.glob("knowledge/*/_parts/*/*.json")))
 
 
 def phase(run: Path) -> str:
