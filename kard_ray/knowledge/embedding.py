@@ -44,7 +44,7 @@ class Embedder:
     def encode(self, texts: list[str]) -> np.ndarray:
         """``[len(texts), dimensions]`` float32, each row of length 1."""
         if not texts:
-            return np.empty((0, self.model.get_embedding_dimension()), np.float32)
+            return np.empty((0, self.model.get_embedding_dimension() or 0), np.float32)
         # Texts of like length in tokens go in one batch. The library sorts by characters, which pads texts with many
         # figures by 40 % (the World Factbook).
         limit = self.model.max_seq_length
