@@ -85,10 +85,32 @@ _stage_command("benchmark", "Questions of the benchmark.")
 app.add_typer(knowledge_app, name="knowledge")
 _stage_command("contamination", "Test questions that stand in passages or training questions.")
 _stage_command("rationales", "Teacher rationales, verified.")
+_stage_command("symbolic", "Symbolic knowledge beside the kept rationales (SKIntern).")
+_stage_command("compression", "Symbolic knowledge at every stage of the curriculum.")
+_stage_command("examples", "The nearest training questions of each training question.")
 _stage_command("silver", "Silver passages: what each rationale retrieves.")
 _stage_command("train", "Students, one per method of the recipe.")
 _stage_command("predict", "Answers of the students.")
 _stage_command("report", "The result table.")
+
+
+@app.command()
+def estimate(
+    recipe: RecipePath,
+    run_dir: RunDir = None,
+    set_: Overrides = None,
+    tokens_per_second: Annotated[
+        float | None,
+        typer.Option("--tokens-per-second", min=0.1, help="Rate of all engines together, if you know it."),
+    ] = None,
+    prompts: Annotated[int, typer.Option("--prompts", min=0, help="Print so many prompts.")] = 0,
+) -> None:
+    """What the teacher will cost: texts, tokens with their error, price or GPU hours; nothing is generated."""
+    from kard_ray.teacher_estimate import print_teacher_estimate
+
+    print_teacher_estimate(
+        recipe, run_dir=run_dir, overrides=set_ or (), tokens_per_second=tokens_per_second, prompts=prompts
+    )
 
 
 @app.command("evaluate-retrieval")

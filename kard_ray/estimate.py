@@ -8,6 +8,7 @@ seen on two cores; for other models and devices the table shows tokens, and prog
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.pipeline import Pipeline
@@ -110,11 +111,14 @@ def missing_inputs(recipe: Recipe) -> list[str]:
     """What the recipe names that cannot be had now, one sentence each (models, files)."""
     from kard_ray.runtime.errors import UserError
     from kard_ray.runtime.models import ModelStatus, check_model
+    from kard_ray.teacher.backends.endpoint import EndpointConfig
+    from kard_ray.teacher.backends.endpoint_key import read_key
+    from kard_ray.teacher.backends.recorded import RecordedConfig, file_hash
 
     found = []
     for field, ref in (
         ("knowledge.embedder", recipe.knowledge.embedder),
-        ("teacher.model", recipe.teacher.model),
+        ("teacher.model", recipe.teacher.local_model),
         ("student.model", recipe.student.model),
     ):
         if ref is None:
@@ -123,6 +127,12 @@ def missing_inputs(recipe: Recipe) -> list[str]:
         if check.status is not ModelStatus.READY:
             found.append(f"{field} {ref}: {check.reason or check.status.value}")
     readers = [("benchmark", load_benchmark(recipe.questions_from()).fingerprint)] if recipe.benchmark else []
+    backend = recipe.teacher.backend
+    if isinstance(backend, RecordedConfig):
+        readers.append(("teacher", lambda: file_hash(backend.path)))
+    if isinstance(backend, EndpointConfig):
+        key = partial(read_key, url=backend.url, key_env=backend.key_env, key_file=backend.key_file)
+        readers.append(("teacher", lambda: str(key())))
     for field, read in (
         *readers,
         ("knowledge.corpus", recipe.knowledge.corpus.fingerprint),

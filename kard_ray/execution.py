@@ -66,7 +66,8 @@ def _require_models(recipe: Recipe, stages: Collection[str]) -> None:
     """Have the models of ``stages`` on this machine before the first one starts; raises UserError naming the field."""
     for stage, field, ref in (
         ("knowledge", "knowledge.embedder", recipe.knowledge.embedder),
-        ("rationales", "teacher.model", recipe.teacher.model),
+        ("rationales", "teacher.model", recipe.teacher.local_model),
+        ("symbolic", "teacher.model", recipe.teacher.local_model),
         ("train", "student.model", recipe.student.model),
     ):
         if ref is not None and stage in stages and check_model(ref).status is not ModelStatus.READY:
@@ -105,6 +106,11 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
         )
     console = Console(width=None if Console().is_terminal else 140)
     console.print(table)
+    if states.get("rationales", "finished") != "finished":
+        from kard_ray.teacher_estimate import cost_table, estimate_rationales
+
+        recipe = pipeline.recipe
+        console.print(cost_table(estimate_rationales(pipeline), recipe.teacher, recipe.name))
     for line in missing:
         console.print(f"not ready: {line}", highlight=False)
     more = ", and stages whose rate is not known" if unknown else ""

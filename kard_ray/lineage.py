@@ -9,9 +9,10 @@ from typing import Any
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.recipe import Recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
+from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS, MethodName
 
-_BENCHMARK_VERSION = 2
+_BENCHMARK_VERSION = 3
 
 
 BASE_ARTIFACT = "knowledge_base_artifact"  # count of a manifest: the artifact beside it that holds the table
@@ -113,6 +114,56 @@ class Lineage:
         )
         inputs = self._keys(self.benchmark_artifact) | self._knowledge_keys()
         return self._artifact("rationales", VERSION, config, inputs)
+
+    @cached_property
+    def symbolic_artifact(self) -> Artifact:
+        """Symbolic knowledge, schema SYMBOLIC; raises UserError when the recipe has none."""
+        from kard_ray.teacher.symbolic import VERSION
+
+        r = self.recipe
+        if r.symbolic is None:
+            raise UserError(
+                f"recipe {r.name}, field symbolic: it is missing, and this stage needs it; 'symbolic: {{}}' takes the "
+                "defaults."
+            )
+        teacher = r.teacher.writer() | {"answer_form": r.answer_form, "test_split": r.prediction.split}
+        return self._artifact(
+            "symbolic",
+            VERSION,
+            r.symbolic.content() | {"teacher": teacher},
+            self._keys(self.rationales_artifact),
+        )
+
+    @cached_property
+    def compression_artifact(self) -> Artifact:
+        """Symbolic knowledge at every stage of the curriculum, schema COMPRESSED."""
+        from kard_ray.student.compression.registry import chosen
+        from kard_ray.student.curriculum.artifacts import COMPRESSION_VERSION
+
+        curriculum = self.recipe.curriculum
+        config = {
+            "schedule": curriculum.schedule.content(),
+            "compression": chosen(curriculum.compression).content(),
+        }
+        return self._artifact("compression", COMPRESSION_VERSION, config, self._keys(self.symbolic_artifact))
+
+    @cached_property
+    def examples_artifact(self) -> Artifact:
+        """The nearest training questions of each training question, schema SHOTS."""
+        from kard_ray.student.curriculum.artifacts import EXAMPLES_VERSION
+
+        r = self.recipe
+        config = {
+            "examples": r.curriculum.examples,
+            "same_kind": r.curriculum.same_kind,
+            "embedder": r.knowledge.embedder,
+            "prefix": r.knowledge.query_prefix,
+            "questions": r.questions.content(),
+        }
+        dropped = self._keys(self.contamination_artifact) if r.contamination.drop else {}
+        return self._artifact(
+            "examples", EXAMPLES_VERSION, config, self._keys(self.benchmark_artifact) | dropped
+        )
 
     @cached_property
     def silver_artifact(self) -> Artifact:

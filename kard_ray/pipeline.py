@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -21,9 +21,17 @@ from kard_ray.lineage import Lineage
 from kard_ray.recipe import Recipe, parse_recipe
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.ledger import Ledger
 from kard_ray.student.methods.registry import METHODS, MethodName
 
-STAGES = ("benchmark", "knowledge", "contamination", "rationales", "silver", "train", "predict", "report")
+if TYPE_CHECKING:
+    from kard_ray.teacher.grounding import Passages
+
+STAGES = (
+    "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver", "train",
+    "predict", "report",
+)  # fmt: skip
+_CURRICULUM = ("symbolic", "compression", "examples")  # only where the recipe has symbolic knowledge
 _RUN_FILE = "run.json"
 
 
@@ -78,20 +86,23 @@ class Pipeline(Lineage):
 
     def labels(self, stages: Sequence[str] = STAGES) -> list[str]:
         """The names of the steps of ``stages``, in order; needs no data."""
-        return [
-            stage if method is None else f"{stage}/{method}"
-            for stage, method in self._order()
-            if stage in stages
-        ]
+        return [stage if method is None else f"{stage}/{method}" for stage, method in self._order(stages)]
 
     def steps(self, stages: Sequence[str] = STAGES) -> list[Step]:
         """The steps of ``stages``, in order."""
-        return [self._step(stage, method) for stage, method in self._order() if stage in stages]
+        return [self._step(stage, method) for stage, method in self._order(stages)]
 
-    def _order(self) -> list[tuple[str, MethodName | None]]:
+    def _order(self, stages: Sequence[str]) -> list[tuple[str, MethodName | None]]:
+        """Those of ``stages`` that the recipe has, or that were asked for by name: they then tell what is missing."""
+        all_ = len(stages) > 1
+        wanted = [
+            s
+            for s in STAGES
+            if s in stages and not (all_ and s in _CURRICULUM and self.recipe.symbolic is None)
+        ]
         return [
             (stage, method)
-            for stage in STAGES
+            for stage in wanted
             for method in (self.recipe.student.methods if stage in ("train", "predict") else (None,))
         ]
 
@@ -165,19 +176,84 @@ class Pipeline(Lineage):
         )
 
     def _make_rationales(self, artifact: Artifact) -> Manifest:
-        from kard_ray.knowledge.retrieval import passage_texts
         from kard_ray.teacher.rationales import write_rationales
 
-        questions = self.selected("train") + (self._test_questions() if self.predicts_silver else [])
+        questions = self.teacher_questions()
+        shown, supporting = self._teacher_passages(questions)
         return write_rationales(
             questions,
             load_benchmark(self.recipe.questions_from()).examples,
-            lambda ids: passage_texts(self.knowledge_folder, ids, version=self.knowledge_version),
+            shown,
+            supporting,
             self.recipe.teacher,
             self.recipe.answer_form,
             artifact,
+            self.ledger,
             test_split=self.recipe.prediction.split,
         )
+
+    def teacher_questions(self) -> list[Question]:
+        """The questions that get rationales."""
+        return self.selected("train") + (self._test_questions() if self.predicts_silver else [])
+
+    def _teacher_passages(self, questions: Sequence[Question]) -> tuple[Passages, Passages]:
+        """The passages that the teacher is shown, and those that its rationales are compared with."""
+        from kard_ray.teacher.grounding import found_passages, gold_passages, require_gold
+
+        folder, version = self.knowledge_folder, self.knowledge_version
+        gold = gold_passages(questions, folder, version=version)
+        mode = self.recipe.teacher.grounding
+        if mode == "none":
+            return {}, gold
+        if mode == "gold":
+            return require_gold(gold), gold
+        found = found_passages(
+            questions, folder, version=version, mode=mode, k=self.recipe.teacher.grounding_passages,
+            config=self.recipe.retrieval,
+        )  # fmt: skip
+        return found, {name: [*gold[name], *found.get(name, ())] for name in gold}
+
+    @property
+    def ledger(self) -> Ledger:
+        """What teachers wrote in this run directory, whichever recipe asked for it."""
+        return Ledger(self.run.url("ledger"))
+
+    def _make_symbolic(self, artifact: Artifact) -> Manifest:
+        from kard_ray.teacher.symbolic import chosen, write_symbolic_knowledge
+
+        recipe = self.recipe
+        assert recipe.symbolic is not None  # without it there is no such artifact
+        return write_symbolic_knowledge(
+            chosen(self._rationales(), recipe.symbolic.rationales, recipe.prediction.split),
+            {q.question_id: q for q in self._questions},
+            recipe.symbolic,
+            recipe.teacher,
+            recipe.answer_form,
+            artifact,
+            self.ledger,
+            benchmark=recipe.questions_from().kind,
+        )
+
+    def _make_compression(self, artifact: Artifact) -> Manifest:
+        from kard_ray.student.curriculum.artifacts import write_compressed
+
+        self.symbolic_artifact.verify()
+        return write_compressed(
+            self.symbolic_artifact.read_table("symbolic.parquet"), self.recipe.curriculum, artifact
+        )
+
+    def _make_examples(self, artifact: Artifact) -> Manifest:
+        from kard_ray.student.curriculum.artifacts import write_examples
+
+        knowledge = self.recipe.knowledge
+        if knowledge.embedder is None:
+            raise UserError(
+                "recipe field knowledge.embedder: it is null, and examples are chosen by it; name a sentence encoder."
+            )
+        return write_examples(
+            to_table(self.selected("train")), knowledge.embedder, knowledge.query_prefix, self.recipe.curriculum,
+            artifact,
+        )  # fmt: skip
 
     def _make_silver(self, artifact: Artifact) -> Manifest:
         from kard_ray.teacher.silver import find_silver_passages

@@ -23,8 +23,10 @@ from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ClusterConfig
 from kard_ray.student.config import StudentConfig
-from kard_ray.teacher.rationales import TeacherConfig
+from kard_ray.student.curriculum.config import CurriculumConfig
+from kard_ray.teacher.config import TeacherConfig
 from kard_ray.teacher.silver import SilverConfig
+from kard_ray.teacher.symbolic import SymbolicConfig
 
 
 class Recipe(Frozen):
@@ -38,6 +40,10 @@ class Recipe(Frozen):
     retrieval: RetrievalConfig = RetrievalConfig()
     contamination: ContaminationConfig = ContaminationConfig()
     teacher: TeacherConfig = TeacherConfig()
+    symbolic: SymbolicConfig | None = (
+        None  # SKIntern's symbolic knowledge, and what its curriculum needs; null: none
+    )
+    curriculum: CurriculumConfig = CurriculumConfig()
     silver: SilverConfig = SilverConfig()
     student: StudentConfig = StudentConfig()
     prediction: PredictionConfig = PredictionConfig()

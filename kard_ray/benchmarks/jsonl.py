@@ -1,25 +1,22 @@
 """A user's own questions as JSON Lines: ``id``, ``question``, ``options``, ``answer``, and optional fields.
 
-``answer`` is an option's text or its index from 0; ``passages`` are the ids of the passages that carry its
+``answer`` is an option's text or its index from 0. A question whose ``options`` are an empty list is open: its
+``answer`` is the number or the text itself. ``passages`` are the ids of the passages that carry its
 facts; ``kind`` groups questions in the report. Other fields are ignored.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pydantic import Field
 
+from kard_ray.benchmarks.files import MistakeError, encodable, fingerprint_of, parsed_lines, shown, text_field
 from kard_ray.benchmarks.question import Question, Split, WorkedExample
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
-
-_LISTED_MISTAKES = 20
-_T = TypeVar("_T")
 
 
 class JsonlConfig(Frozen):
@@ -46,12 +43,10 @@ class Jsonl:
 
     def fingerprint(self) -> str:
         """SHA-256 over the files' contents, 16 digits. Raises UserError if a file is missing."""
-        digest = hashlib.sha256()
-        paths = [*self._paths().values(), *([self._config.examples] if self._config.examples else [])]
-        for path in paths:
-            data = _bytes(Path(path))
-            digest.update(f"{len(data)} ".encode() + data)
-        return digest.hexdigest()[:16]
+        files: dict[str, Path] = {split: Path(path) for split, path in self._paths().items()}
+        if self._config.examples is not None:
+            files["examples"] = Path(self._config.examples)
+        return fingerprint_of(files)
 
     def questions(self) -> Iterator[Question]:
         """Train, dev, then test questions in the files' order. Raises UserError that lists every mistake."""
@@ -73,7 +68,7 @@ class Jsonl:
         if self._config.examples is None:
             return ()
         path = Path(self._config.examples)
-        return [example for _, example in _parsed(path, _example)]
+        return parsed_lines(path, _example)
 
     def _paths(self) -> dict[Split, str]:
         given: dict[Split, str | None] = {
@@ -102,135 +97,71 @@ def read_questions(path: Path | str, split: Split) -> list[Question]:
     def parse(row: dict[str, Any], number: int) -> Question:
         question = _question(row, split)
         if question.question_id in lines:
-            raise _MistakeError(
+            raise MistakeError(
                 f"field id: {question.question_id!r} also stands on line {lines[question.question_id]}; "
                 "expected an id that no other line has."
             )
         lines[question.question_id] = number
         return question
 
-    return [question for _, question in _parsed(path, parse)]
-
-
-class _MistakeError(Exception):
-    """What is wrong on one line; the message begins with the field."""
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"file {path} does not exist; expected JSON Lines, one question a line.") from None
-    except OSError as error:
-        raise UserError(f"file {path} cannot be read: {error.strerror}; expected JSON Lines.") from None
-
-
-def _parsed(path: Path, parse: Callable[[dict[str, Any], int], _T]) -> list[tuple[int, _T]]:
-    """Every line that is not blank, parsed; all mistakes are told at once."""
-    found: list[tuple[int, _T]] = []
-    mistakes: list[str] = []
-    for number, line in enumerate(_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            found.append((number, parse(_object(line), number)))
-        except _MistakeError as mistake:
-            mistakes.append(f"file {path}, line {number}, {mistake}")
-    if mistakes:
-        more = len(mistakes) - _LISTED_MISTAKES
-        rest = (
-            [f"file {path}: {len(mistakes)} lines are wrong; {more} more are not listed."] if more > 0 else []
-        )
-        raise UserError("\n".join([*mistakes[:_LISTED_MISTAKES], *rest]))
-    if not found:
-        raise UserError(f"file {path} is empty; expected JSON Lines, one question a line.")
-    return found
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _MistakeError(
-            f"whole line: not JSON in UTF-8 ({str(error)[:80]}); expected a JSON object."
-        ) from None
-    if not isinstance(row, dict):
-        raise _MistakeError(f"whole line: got {_shown(row)}; expected a JSON object.")
-    return row
+    return parsed_lines(path, parse)
 
 
 def _question(row: dict[str, Any], split: Split) -> Question:
-    options, answer = _options_and_answer(row)
+    options, answer, gold = _options_and_answer(row)
     return Question(
         question_id=_id(row),
         split=split,
-        question=_text(row, "question"),
+        question=text_field(row, "question"),
         options=options,
         answer=answer,
-        kind=_text(row, "kind") if row.get("kind") is not None else "",
+        gold=gold,
+        kind=text_field(row, "kind") if row.get("kind") is not None else "",
         gold_passages=_texts(row, "passages", least=0) if row.get("passages") is not None else (),
     )
 
 
 def _example(row: dict[str, Any], _: int) -> WorkedExample:
-    options, answer = _options_and_answer(row)
+    options, answer, gold = _options_and_answer(row)
     return WorkedExample(
-        question=_text(row, "question"),
+        question=text_field(row, "question"),
         options=options,
         answer=answer,
+        gold=gold,
         passages=_texts(row, "passages", least=0) if row.get("passages") is not None else (),
-        rationale=_text(row, "rationale"),
+        rationale=text_field(row, "rationale"),
     )
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else f"{value!r:.60}"
 
 
 def _id(row: dict[str, Any]) -> str:
     value = row.get("id")
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise _MistakeError(f"field id: got {_shown(value)}; expected a text or a number that is not empty.")
+        raise MistakeError(f"field id: got {shown(value)}; expected a text or a number that is not empty.")
     return str(value).strip()
-
-
-def _text(row: dict[str, Any], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise _MistakeError(f"field {name}: got {_shown(value)}; expected a text that is not empty.")
-    return _encodable(value.strip(), name)
 
 
 def _texts(row: dict[str, Any], name: str, least: int) -> tuple[str, ...]:
     value = row.get(name)
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise _MistakeError(
-            f"field {name}: got {_shown(value)}; expected a list of texts that are not empty."
-        )
+        raise MistakeError(f"field {name}: got {shown(value)}; expected a list of texts that are not empty.")
     if len(value) < least:
-        raise _MistakeError(f"field {name}: got {_shown(value)}; expected at least {least} texts.")
-    return tuple(_encodable(item.strip(), name) for item in value)
+        raise MistakeError(f"field {name}: got {shown(value)}; expected at least {least} texts.")
+    return tuple(encodable(item.strip(), name) for item in value)
 
 
-def _encodable(text: str, name: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _MistakeError(
-            f"field {name}: got half of a surrogate pair; expected text in Unicode."
-        ) from None
-    return text
-
-
-def _options_and_answer(row: dict[str, Any]) -> tuple[tuple[str, ...], int]:
+def _options_and_answer(row: dict[str, Any]) -> tuple[tuple[str, ...], int, str]:
+    """Options, index of the answer, and, when the options are an empty list, the answer itself."""
+    answer = row.get("answer")
+    if row.get("options") == []:
+        number = isinstance(answer, int | float) and not isinstance(answer, bool)
+        return (), -1, str(answer) if number else text_field(row, "answer")
     options = _texts(row, "options", least=2)
     folded = [option.casefold() for option in options]
     if len(set(folded)) < len(folded):
-        raise _MistakeError(f"field options: got {_shown(list(options))}; expected options that all differ.")
-    answer = row.get("answer")
+        raise MistakeError(f"field options: got {shown(list(options))}; expected options that all differ.")
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
-        return options, answer
+        return options, answer, ""
     if isinstance(answer, str) and answer.strip().casefold() in folded:
-        return options, folded.index(answer.strip().casefold())
-    expected = f"one of {_shown(list(options))} or an index from 0 to {len(options) - 1}"
-    raise _MistakeError(f"field answer: got {_shown(answer)}; expected {expected}.")
+        return options, folded.index(answer.strip().casefold()), ""
+    expected = f"one of {shown(list(options))} or an index from 0 to {len(options) - 1}"
+    raise MistakeError(f"field answer: got {shown(answer)}; expected {expected}.")

@@ -6,21 +6,27 @@ options, empty ones at the end are none) and ``label`` (the index of the right o
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from kard_ray.benchmarks.files import (
+    MistakeError,
+    encodable,
+    files_of_splits,
+    fingerprint_of,
+    parsed_lines,
+    shown,
+    text_field,
+)
 from kard_ray.benchmarks.kard_examples import EXAMPLES
 from kard_ray.benchmarks.question import Question, Split, WorkedExample
+from kard_ray.benchmarks.splits import in_split, not_held_out, refuse_repeated_ids, wording
 from kard_ray.runtime.config import Frozen
-from kard_ray.runtime.errors import UserError
-
-_LISTED_MISTAKES = 20
 
 
 class KardFormatConfig(Frozen):
@@ -50,117 +56,60 @@ class KardFormat:
 
     def fingerprint(self) -> str:
         """SHA-256 over the files' contents, 16 digits. Raises UserError if there are none."""
-        digest = hashlib.sha256()
-        for path in self._files().values():
-            data = path.read_bytes()
-            digest.update(f"{path.name} {len(data)} ".encode() + data)
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self._files())
 
     def questions(self) -> Iterator[Question]:
         """Train, dev, then test questions in the files' order. Raises UserError that lists every mistake."""
         rows: dict[Split, list[Question]] = {split: [] for split in get_args(Split)}
         for split, path in self._files().items():
-            rows[split] = _read(path, split, self._config.kind)
-        held_out = {(_key(row), row.options) for row in (*rows["dev"], *rows["test"])}
-        train = [row for row in rows["train"] if (_key(row), row.options) not in held_out]
+            rows[split] = parsed_lines(path, partial(_question, split=split, kind=self._config.kind))
+        train = not_held_out(rows["train"], [*rows["dev"], *rows["test"]])
         if not rows["dev"]:
-            chosen = self._dev_keys(train)
-            rows["dev"] = [_moved(row, "dev") for row in train if _key(row) in chosen]
-            train = [row for row in train if _key(row) not in chosen]
-        seen: set[str] = set()
-        for row in (*train, *rows["dev"], *rows["test"]):
-            if row.question_id in seen:
-                raise UserError(
-                    f"folder {self._config.path}, field id: {row.question_id!r} stands twice; "
-                    "expected an id that no other question has."
-                )
-            seen.add(row.question_id)
-            yield row
+            chosen = self._dev_wordings(train)
+            rows["dev"] = in_split((row for row in train if wording(row.question) in chosen), "dev")
+            train = [row for row in train if wording(row.question) not in chosen]
+        found = [*train, *rows["dev"], *rows["test"]]
+        refuse_repeated_ids(found, self._config.path)
+        return iter(found)
 
     def examples(self, pattern: str) -> Sequence[WorkedExample]:
         """Three worked examples in the style of the benchmark, none of them from its files."""
         return EXAMPLES[self._config.kind]
 
     def _files(self) -> dict[Split, Path]:
-        folder = Path(self._config.path)
         wanted: tuple[Split, ...] = (
             ("train", "test") if self._config.kind == "strategyqa" else get_args(Split)
         )
-        found = {split: folder / f"{split}.json" for split in wanted if (folder / f"{split}.json").is_file()}
-        if not found:
-            raise UserError(
-                f"recipe field benchmark.path: the folder {folder} holds none of "
-                f"{', '.join(f'{split}.json' for split in wanted)}; expected KARD's files of {self._config.kind}."
-            )
-        return found
+        return files_of_splits(self._config.path, wanted, ".json", f"{self._config.kind} in KARD's format")
 
-    def _dev_keys(self, train: Sequence[Question]) -> set[str]:
-        """The question texts that make up the dev split: dev_fraction of the different ones."""
-        keys = sorted({_key(row) for row in train})
+    def _dev_wordings(self, train: Sequence[Question]) -> set[str]:
+        """The wordings that make up the dev split: dev_fraction of the different ones."""
+        keys = sorted({wording(row.question) for row in train})
         rng = random.Random(f"{self._config.kind}/{self._config.seed}/dev")
         return set(rng.sample(keys, round(len(keys) * self._config.dev_fraction)))
 
 
-def _key(row: Question) -> str:
-    return " ".join(row.question.casefold().split())
-
-
-def _moved(row: Question, split: Split) -> Question:
-    return Question(
-        question_id=row.question_id,
-        split=split,
-        question=row.question,
-        options=row.options,
-        answer=row.answer,
-        kind=row.kind,
-    )
-
-
-def _read(path: Path, split: Split, kind: str) -> list[Question]:
-    rows: list[Question] = []
-    mistakes: list[str] = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        parsed = _parse(line, split, kind)
-        if isinstance(parsed, Question):
-            rows.append(parsed)
-        else:
-            mistakes.append(f"file {path}, line {number}, {parsed}")
-    if mistakes:
-        count = [f"file {path}: {len(mistakes)} lines are wrong."] if len(mistakes) > _LISTED_MISTAKES else []
-        raise UserError("\n".join([*mistakes[:_LISTED_MISTAKES], *count]))
-    if not rows:
-        raise UserError(f"file {path} is empty; expected JSON Lines in KARD's format.")
-    return rows
-
-
-def _parse(line: bytes, split: Split, kind: str) -> Question | str:
-    """One line as a question, or what is wrong with it."""
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return "whole line: not JSON in UTF-8; expected a JSON object."
-    if not isinstance(row, dict):
-        return f"whole line: got {row!r:.60}; expected a JSON object."
-    for name in ("id", "sent1"):
-        if not isinstance(row.get(name), str) or not row[name].strip():
-            return f"field {name}: got {row.get(name)!r:.60}; expected a text that is not empty."
+def _question(row: dict[str, Any], _: int, *, split: Split, kind: str) -> Question:
+    given_id, question = text_field(row, "id"), text_field(row, "sent1")
     endings = [row[name] for name in (f"ending{index}" for index in range(10)) if name in row]
     if not all(isinstance(ending, str) for ending in endings):
-        return f"field ending0 ...: got {endings!r:.60}; expected texts."
-    options = [ending.strip() for ending in endings]
+        raise MistakeError(f"field ending0 ...: got {shown(endings)}; expected texts.")
+    options = [encodable(ending.strip(), "ending0 ...") for ending in endings]
     while options and not options[-1]:
         options.pop()
     if len(options) < 2 or not all(options):
-        return f"field ending0 ...: got {endings!r:.60}; expected at least two options, empty ones only at the end."
+        raise MistakeError(
+            f"field ending0 ...: got {shown(endings)}; expected at least two options, empty ones only at the end."
+        )
     label = row.get("label")
     if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(options):
-        return f"field label: got {label!r:.60}; expected an index from 0 to {len(options) - 1}."
+        raise MistakeError(
+            f"field label: got {shown(label)}; expected an index from 0 to {len(options) - 1}."
+        )
     return Question(
-        question_id=f"{kind}-{row['id'].strip()}",
+        question_id=f"{kind}-{given_id}",
         split=split,
-        question=row["sent1"].strip(),
+        question=question,
         options=tuple(options),
         answer=label,
         kind=kind,

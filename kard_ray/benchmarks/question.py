@@ -19,6 +19,7 @@ QUESTIONS = pa.schema(
         pa.field("question", pa.string(), nullable=False),
         pa.field("options", pa.list_(pa.string()), nullable=False),
         pa.field("answer", pa.int32(), nullable=False),
+        pa.field("gold", pa.string(), nullable=False),
         pa.field("gold_passages", pa.list_(pa.string()), nullable=False),
         pa.field("subjects", pa.list_(pa.string()), nullable=False),
     ]
@@ -27,8 +28,10 @@ QUESTIONS = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One multiple-choice question; ``answer`` is an index into ``options``.
+    """One question: with options, ``answer`` is an index into them; without, it is open and ``gold`` is its answer.
 
+    An open question's ``answer`` is -1. Its ``gold`` is a number without separators ("1200") or a text; see
+    :mod:`kard_ray.benchmarks.answers` for how it is compared. ``gold`` is empty when there are options.
     ``kind`` groups questions in the report. ``pattern`` is the form of the reasoning, finer than ``kind``: the teacher
     is shown worked examples of the same pattern. ``gold_passages`` are the ids of the passages that carry its facts
     (empty when not known); ``subjects`` are what it asks about: no subject is shared by train and test when they are
@@ -38,8 +41,9 @@ class Question:
     question_id: str
     split: Split
     question: str
-    options: tuple[str, ...]
-    answer: int
+    options: tuple[str, ...] = ()
+    answer: int = -1
+    gold: str = ""
     kind: str = ""
     pattern: str = ""
     gold_passages: tuple[str, ...] = ()
@@ -47,8 +51,8 @@ class Question:
 
     @property
     def answer_text(self) -> str:
-        """The gold option's text."""
-        return self.options[self.answer]
+        """The gold option's text, or an open question's gold answer."""
+        return self.options[self.answer] if self.options else self.gold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +63,16 @@ class WorkedExample:
     """
 
     question: str
-    options: tuple[str, ...]
-    answer: int
-    passages: tuple[str, ...]
     rationale: str
+    options: tuple[str, ...] = ()
+    answer: int = -1
+    gold: str = ""  # of an open question
+    passages: tuple[str, ...] = ()
+
+    @property
+    def answer_text(self) -> str:
+        """The gold option's text, or an open question's gold answer."""
+        return self.options[self.answer] if self.options else self.gold
 
 
 class Benchmark(Protocol):
@@ -104,6 +114,7 @@ def from_table(table: pa.Table) -> list[Question]:
             question=row["question"],
             options=tuple(row["options"]),
             answer=row["answer"],
+            gold=row["gold"],
             gold_passages=tuple(row["gold_passages"]),
             subjects=tuple(row["subjects"]),
         )

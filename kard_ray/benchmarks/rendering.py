@@ -17,7 +17,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def question_block(question: str, options: Sequence[str], form: AnswerForm) -> str:
-    """``Question: …`` and ``Options: …`` as they stand in every prompt."""
+    """``Question: …`` and ``Options: …`` as they stand in every prompt; an open question has no second line."""
+    if not options:
+        return f"Question: {question}"
     if form == "letter":
         listed = " ".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False))
     else:
@@ -30,14 +32,16 @@ def passages_block(label: str, passages: Sequence[tuple[str, str]]) -> str:
     return "\n".join([f"{label}:", *(f"{title}: {text}" if title else text for title, text in passages)])
 
 
-def answer_text(options: Sequence[str], answer: int, form: AnswerForm) -> str:
-    """What stands for option ``answer`` in a conclusion."""
+def answer_text(options: Sequence[str], answer: int, form: AnswerForm, gold: str = "") -> str:
+    """What stands for option ``answer`` in a conclusion; without options ``gold``, the open question's answer."""
+    if not options:
+        return gold
     return f"({LETTERS[answer]})" if form == "letter" else options[answer]
 
 
-def conclusion(options: Sequence[str], answer: int, form: AnswerForm) -> str:
+def conclusion(options: Sequence[str], answer: int, form: AnswerForm, gold: str = "") -> str:
     """The closing sentence of every rationale and every student's target."""
-    return f"So the answer is {answer_text(options, answer, form)}."
+    return f"So the answer is {answer_text(options, answer, form, gold)}."
 
 
 _ANSWER = re.compile(r"\banswer(?: is|:)\s*", re.IGNORECASE)
@@ -46,25 +50,38 @@ _NOT = re.compile(r"\W*(?:not|n['’]t)\b", re.IGNORECASE)  # "is not Lisbon" na
 _LETTER = re.compile(r"\(([A-Z])\)|^\W*([A-Z])(?=\s*$|[^\w\s'’-])")
 
 
+def concluded(text: str) -> tuple[str, bool]:
+    """What follows the last "answer is", up to the end of its line, and True; without one the first line and False."""
+    ends = [match.end() for match in _ANSWER.finditer(text)]
+    tail = text[ends[-1] :] if ends else text
+    return tail.strip().split("\n", 1)[0], bool(ends)
+
+
+def denied(tail: str) -> bool:
+    """Whether ``tail``, which follows "answer is", says what the answer is not."""
+    return bool(_NOT.match(tail))
+
+
 def parse_answer(text: str, options: Sequence[str], form: AnswerForm) -> int | None:
     """The option that ``text`` concludes with, or None when it names none or more than one.
 
     Reads what follows the last "answer is" (or the whole text when it has none), up to the end of its line.
     """
-    ends = [match.end() for match in _ANSWER.finditer(text)]
-    tail = text[ends[-1] :] if ends else text
-    tail = tail.strip().split("\n", 1)[0]
-    denied = bool(ends and _NOT.match(tail))
-    if form == "letter" and not denied:
+    tail, marked = concluded(text)
+    not_so = marked and denied(tail)
+    if form == "letter" and not not_so:
         letters = {(a or b) for a, b in _LETTER.findall(tail)} & set(LETTERS[: len(options)])
         if len(letters) == 1:
             return LETTERS.index(letters.pop())
     wanted = _normal(tail)
     exact = [i for i, option in enumerate(options) if _normal(option) == wanted]
-    if exact:
+    if len(exact) > 1:  # "WW or Ww" and "Ww or ww" are genotypes that only their case tells apart
+        exact = [i for i in exact if _spaced(options[i]) == _spaced(tail)]
         return exact[0] if len(exact) == 1 else None
+    if exact:
+        return exact[0]
     named = _named(wanted, [_normal(option) for option in options])
-    if denied:  # only an option that itself begins so: "not guilty"
+    if not_so:  # only an option that itself begins so: "not guilty"
         named = {i for i in named if wanted.startswith(_normal(options[i]))}
     return named.pop() if len(named) == 1 else None
 
@@ -79,5 +96,9 @@ def _named(text: str, options: Sequence[str]) -> set[int]:
     return {i for i, a, b in spans if not any(c <= a and b <= d and d - c > b - a for _, c, d in spans)}
 
 
+def _spaced(text: str) -> str:
+    return " ".join(text.split()).strip(" .!\"'")
+
+
 def _normal(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .!\"'")
+    return _spaced(text.lower())

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import ray
 
+from kard_ray.benchmarks.answers import read_answer
 from kard_ray.benchmarks.question import Question
-from kard_ray.benchmarks.rendering import AnswerForm, parse_answer
+from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.knowledge.retrieval import PASSAGE_LIST, Mode, RetrievalConfig, Retriever
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.config import Frozen
@@ -22,7 +23,7 @@ from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
 from kard_ray.runtime.parts import map_resumable
 from kard_ray.student.rendering import Renderer, RenderingConfig
 
-VERSION = 1
+VERSION = 2
 
 PassageSource = Literal["none", "bm25", "vector", "hybrid", "silver"]
 _MODES: tuple[Mode, ...] = ("bm25", "vector", "hybrid")  # sources that are searched for
@@ -43,7 +44,12 @@ GENERATION = pa.schema(
 PREDICTIONS = pa.schema(
     [
         *GENERATION,
-        pa.field("prediction", pa.int32()),  # index into options; null when no answer could be read
+        pa.field(
+            "prediction", pa.int32()
+        ),  # index into options; null when none could be read or the question is open
+        pa.field(
+            "prediction_text", pa.string()
+        ),  # the option or the open answer; null when none could be read
         pa.field("correct", pa.bool_()),
     ]
 )
@@ -206,7 +212,7 @@ def predict(
         rows={"predictions": scored.num_rows},
         counts={
             "errors": sum(bool(e) for e in scored["error"].to_pylist()),
-            "unparsable": scored["prediction"].null_count,
+            "unparsable": scored["prediction_text"].null_count,
         },
         seed=seed,
     )
@@ -214,12 +220,14 @@ def predict(
 
 def score(written: pa.Table, questions: Mapping[str, Question], form: AnswerForm) -> pa.Table:
     """GENERATION in, PREDICTIONS out; a text without a readable answer, or an error, counts as wrong."""
-    answers, correct = [], []
+    options, answers, correct = [], [], []
     for row in written.select(["question_id", "generated_text"]).to_pylist():
-        question = questions[row["question_id"]]
-        answer = parse_answer(row["generated_text"], question.options, form)
-        answers.append(answer)
-        correct.append(answer == question.answer)
-    return written.append_column("prediction", pa.array(answers, pa.int32())).append_column(
-        "correct", pa.array(correct, pa.bool_())
+        answer = read_answer(row["generated_text"], questions[row["question_id"]], form)
+        options.append(answer.option if answer else None)
+        answers.append(answer.text if answer else None)
+        correct.append(answer is not None and answer.correct)
+    return (
+        written.append_column("prediction", pa.array(options, pa.int32()))
+        .append_column("prediction_text", pa.array(answers, pa.string()))
+        .append_column("correct", pa.array(correct, pa.bool_()))
     )

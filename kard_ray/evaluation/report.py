@@ -72,7 +72,7 @@ def _summary(
         "ci_high": high,
         "hits_at_k": hits,
         "all_gold_at_k": complete,
-        "unparsable": sum(row["prediction"] is None for row in rows),
+        "unparsable": sum(row["prediction_text"] is None for row in rows),
         "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
         "generated_tokens": sum(row["generated_tokens"] for row in rows),
     }

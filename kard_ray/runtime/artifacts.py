@@ -90,7 +90,7 @@ class Artifact:
 
     def url(self, *names: str) -> str:
         """Address that a worker on another machine can open (``file:///…``, ``s3://…``)."""
-        return str(self.run.fs.unstrip_protocol(self.at(*names)))
+        return self.run.url(self.spec.stage, self.spec.key, *names)
 
     @property
     def finished(self) -> bool:
@@ -198,6 +198,10 @@ class RunDirectory:
         self.root = root
         self.fs, self.path = fsspec.core.url_to_fs(root)
 
+    def url(self, *names: str) -> str:
+        """Address of a file or folder of the run that a worker on another machine can open."""
+        return str(self.fs.unstrip_protocol(posixpath.join(self.path, *names)))
+
     @property
     def is_local(self) -> bool:
         """Whether the files can be opened by path on this machine."""
@@ -254,6 +258,11 @@ class RunDirectory:
         if last.stage_version != spec.version:
             changes.append(f"stage version: {last.stage_version} -> {spec.version}")
         return "changed: " + "; ".join(changes or ["nothing that is recorded"]) + note
+
+    def finished(self, stage: str) -> list[Manifest]:
+        """Manifests of the finished artifacts of ``stage``, the newest first; unreadable ones are left out."""
+        found, _ = self._finished(ArtifactSpec(stage=stage, version=0, config={}))
+        return sorted(found, key=lambda manifest: manifest.created, reverse=True)
 
     def _finished(self, spec: ArtifactSpec) -> tuple[list[Manifest], list[str]]:
         """Manifests of the stage, and the paths of those that cannot be read."""

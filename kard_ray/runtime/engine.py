@@ -40,6 +40,7 @@ class EngineConfig(Frozen):
             "max_sequences",
             "batch_rows",
             "kv_cache_gib",
+            "max_restarts",
         }
     )
 
@@ -52,6 +53,7 @@ class EngineConfig(Frozen):
     max_sequences: int = Field(64, ge=1)  # sequences decoded together
     batch_rows: int = Field(32, ge=1)  # rows handed to an engine at a time; small batches resume finer
     kv_cache_gib: int = Field(2, ge=1)  # CPU only: memory of the key-value cache
+    max_restarts: int = Field(4, ge=0, le=1000)  # of an engine that died; then the stage ends
 
 
 class SamplingConfig(Frozen):
@@ -180,6 +182,8 @@ def generation(
         preprocess=request,
         preprocess_map_kwargs={"num_cpus": 0.05},
     )
+    # By default Ray starts an engine that dies anew for ever, and the run never ends.
+    processor.get_stage_by_name("vLLMEngineStage").map_batches_kwargs["max_restarts"] = config.max_restarts
     return lambda rows: processor(rows).map(_collect, num_cpus=0.05)
 
 

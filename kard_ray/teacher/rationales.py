@@ -1,274 +1,240 @@
-"""Teacher rationales at scale: render and generate on Ray Data with vLLM, then verify (KARD, section 3.1).
+"""Teacher rationales at scale: asked for once, kept in the ledger, verified (KARD, section 3.1).
 
-One row per sample. Nothing disappears: a dropped rationale stays in the artifact with its reason, a failed
-request with its error.
+One row per sample. Nothing disappears: a rationale that a filter drops stays in the artifact with the filter's reason,
+a question that cannot be asked and a request that failed stand in its failures.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
-import ray
-from pydantic import Field
+import pyarrow.compute as pc
 
 from kard_ray.benchmarks.question import Question, WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.runtime.artifacts import Artifact, Manifest
-from kard_ray.runtime.config import Frozen
-from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
+from kard_ray.runtime.engine import SamplingConfig
 from kard_ray.runtime.errors import UserError
-from kard_ray.runtime.models import resolve_model
-from kard_ray.runtime.parts import map_resumable
-from kard_ray.teacher.filters.base import Written
-from kard_ray.teacher.filters.registry import FilterName, filters_named
+from kard_ray.runtime.ledger import Ledger
+from kard_ray.teacher.acceptance import question_problem
+from kard_ray.teacher.backends.registry import load_backend
+from kard_ray.teacher.backends.work import Item, Messages
+from kard_ray.teacher.config import TeacherConfig
 from kard_ray.teacher.focus import focus
-from kard_ray.teacher.prompt import PLAIN_STOP, TeacherTemplate, prompt_ids, teacher_messages
+from kard_ray.teacher.generation import Generated, generate
+from kard_ray.teacher.grounding import Passages
+from kard_ray.teacher.prompt import PLAIN_STOP, teacher_messages
+from kard_ray.teacher.verification import GENERATION, RATIONALES, count, models_of, verify
 
-VERSION = 2
+VERSION = 3
+TOKENS_PER_SECOND = "generated_tokens_per_second"  # count of the manifest: all engines, without their start
 
-GENERATION = pa.schema(
+FAILURES = pa.schema(
     [
         pa.field("rationale_id", pa.string()),
         pa.field("question_id", pa.string()),
         pa.field("split", pa.string()),
         pa.field("sample", pa.int32()),
-        pa.field("generated_text", pa.string()),
-        pa.field("prompt_tokens", pa.int32()),
-        pa.field("generated_tokens", pa.int32()),
-        pa.field("error", pa.string()),
+        pa.field("reason", pa.string()),
     ]
 )
 
-RATIONALES = pa.schema(
-    [
-        pa.field("rationale_id", pa.string()),
-        pa.field("question_id", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("sample", pa.int32()),
-        pa.field("rationale", pa.string()),
-        pa.field("kept", pa.bool_()),
-        pa.field("dropped_by", pa.string()),
-        pa.field("dropped_because", pa.string()),
-        pa.field("prompt_tokens", pa.int32()),
-        pa.field("generated_tokens", pa.int32()),
-    ]
-)
+Examples = Callable[[str], Sequence[WorkedExample]]
 
 
-class TeacherConfig(Frozen):
-    """Who writes rationales, how many, and which are kept."""
-
-    model: str = "bundled:smollm2-135m-instruct"  # model reference
-    samples: int = Field(2, ge=1, le=64)  # l, rationales per training question
-    test_samples: int = Field(
-        1, ge=0, le=64
-    )  # per test question, for the silver upper bound; 0: no silver prediction
-    grounding: Literal["none", "gold"] = "none"  # show the gold passages to the teacher (a weak one needs it)
-    focus_sentences: int = Field(0, ge=0)  # of each shown passage, those that bear on the question; 0: all
-    template: TeacherTemplate = "chat"
-    sampling: SamplingConfig = SamplingConfig(temperature=0.8, max_tokens=128)
-    filters: tuple[FilterName, ...] = ("concludes",)
-    engine: EngineConfig = EngineConfig()
-    seed: int = 42
-
-
-def requests(
-    questions: Sequence[Question],
-    config: TeacherConfig,
-    texts: Mapping[str, Mapping[str, str]],
-    *,
-    test_split: str,
-) -> pa.Table:
-    """One row per (question, sample) to generate; ``texts`` are the gold passages by id."""
-    rows: list[dict[str, Any]] = []
-    for q in questions:
-        gold = [texts[p]["text"] for p in q.gold_passages if p in texts] if config.grounding == "gold" else []
-        shown = _focused(gold, q.question, q.answer_text, config.focus_sentences)
-        rows += (
-            {
-                "rationale_id": f"{q.question_id}#{sample}",
-                "question_id": q.question_id,
-                "split": q.split,
-                "sample": sample,
-                "pattern": q.pattern or q.kind,
-                "question": q.question,
-                "options": list(q.options),
-                "answer": q.answer,
-                "facts": shown,
-            }
-            for sample in range(config.test_samples if q.split == test_split else config.samples)
-        )
-    # Samples of one question, and questions of one pattern, stand together: their prompts share a cached prefix.
-    rows.sort(key=lambda row: (row["pattern"], row["question_id"], row["sample"]))
-    return pa.Table.from_pylist(rows)
-
-
-def _focused(passages: Sequence[str], question: str, answer: str, limit: int) -> list[str]:
-    if not limit:
-        return list(passages)
-    return [focus(text, question=question, answer=answer, limit=limit) for text in passages]
-
-
-class TeacherRenderer:
-    """Adds ``prompt_ids`` to a batch of requests; an actor's callable."""
+class Asking:
+    """The prompts of one run: which passages are shown, and the worked examples of each pattern, built once."""
 
     def __init__(
-        self,
-        model_path: str,
-        examples: dict[str, list[dict[str, Any]]],
-        form: AnswerForm,
-        template: TeacherTemplate,
+        self, config: TeacherConfig, form: AnswerForm, examples: Examples, passages: Passages
     ) -> None:
-        from transformers import AutoTokenizer
+        self.config, self.form, self.examples, self.passages = config, form, examples, passages
+        self.openings: dict[str, Messages] = {}
 
-        self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-        self.examples = {name: [WorkedExample(**row) for row in rows] for name, rows in examples.items()}
-        self.form, self.template = form, template
+    def item(self, question: Question, samples: Sequence[int]) -> Item:
+        """The request for ``samples`` of ``question``; its opening is in ``openings`` from then on."""
+        facts = [
+            self._cut(passage["text"], question.question, question.answer_text)
+            for passage in self.passages.get(question.question_id, ())
+        ]
+        pattern = question.pattern or question.kind
+        opening = f"{pattern}, with facts" if facts else pattern
+        if opening not in self.openings:
+            shown = [self._shown(example) for example in self.examples(pattern)]
+            self.openings[opening] = self._messages(question, facts, shown)[:-1]
+        turn = self._messages(question, facts, ())[-1]["content"]
+        return Item(item_id=question.question_id, opening=opening, turn=turn, samples=tuple(samples))
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of ``requests`` in; the id columns and ``prompt_ids`` out."""
-        ids = []
-        for row in batch.to_pylist():
-            messages = teacher_messages(
-                question=row["question"],
-                options=row["options"],
-                answer=row["answer"],
-                facts=row["facts"],
-                examples=self.examples[row["pattern"]],
-                form=self.form,
-            )
-            ids.append(prompt_ids(self.tokenizer, messages, self.template))
-        keep = ["rationale_id", "question_id", "split", "sample"]
-        return batch.select(keep).append_column("prompt_ids", pa.array(ids, pa.list_(pa.int32())))
+    def _messages(
+        self, question: Question, facts: Sequence[str], examples: Sequence[WorkedExample]
+    ) -> list[dict[str, str]]:
+        return teacher_messages(
+            question=question.question,
+            options=question.options,
+            answer=question.answer,
+            gold=question.gold,
+            facts=facts,
+            examples=examples,
+            form=self.form,
+        )
+
+    def _shown(self, example: WorkedExample) -> WorkedExample:
+        """A worked example whose passages are cut like those of the questions."""
+        cut = tuple(self._cut(text, example.question, example.answer_text) for text in example.passages)
+        return WorkedExample(
+            question=example.question,
+            options=example.options,
+            answer=example.answer,
+            gold=example.gold,
+            passages=cut,
+            rationale=example.rationale,
+        )
+
+    def _cut(self, text: str, question: str, answer: str) -> str:
+        limit = self.config.focus_sentences
+        return focus(text, question=question, answer=answer, limit=limit) if limit else text
 
 
 def write_rationales(
     questions: Sequence[Question],
-    examples: Callable[[str], Sequence[WorkedExample]],
-    passages: Callable[[Sequence[str]], Mapping[str, Mapping[str, str]]],
+    examples: Examples,
+    shown: Passages,
+    supporting: Passages,
     config: TeacherConfig,
     form: AnswerForm,
     artifact: Artifact,
+    ledger: Ledger,
     *,
     test_split: str,
 ) -> Manifest:
-    """Generate, verify, and store all rationales of ``questions`` (schema RATIONALES).
+    """Have all rationales of ``questions`` written, verify them, and store them (schema RATIONALES).
 
-    Questions of ``test_split`` get ``config.test_samples`` rationales, the others ``config.samples``.
+    Questions of ``test_split`` get ``config.test_samples`` rationales, the others ``config.samples``. The teacher is
+    shown the passages ``shown``; filters look at ``supporting``. Training questions left without a rationale are asked
+    again, ``config.retry_empty`` times. Failed requests and questions that cannot be asked go to ``failures.parquet``.
     """
-    model = resolve_model(config.model)
-    texts = passages(sorted({p for q in questions for p in q.gold_passages}))
-    if config.grounding == "gold" and not texts:
-        raise UserError(
-            "recipe field teacher.grounding: 'gold' needs questions with gold passages that are in the knowledge "
-            "base, and there are none; use 'none'."
-        )
-    rows = requests(questions, config, texts, test_split=test_split)
-    shots = {
-        name: [_shown_example(e, config.focus_sentences) for e in examples(name)]
-        for name in sorted({q.pattern or q.kind for q in questions})
+    asking = Asking(config, form, examples, shown)
+    problems = {q.question_id: question_problem(q, config.max_question_characters) for q in questions}
+    good = [q for q in questions if not problems[q.question_id]]
+    # Questions of one pattern stand together: their prompts share a beginning, which the engine's cache holds.
+    good.sort(key=lambda q: (q.pattern or q.kind, q.question_id))
+    by_id = {q.question_id: q for q in good}
+    wanted = {
+        q.question_id: config.test_samples if q.split == test_split else config.samples for q in questions
     }
-    stop = PLAIN_STOP if config.template == "plain" else ()
-    sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
-    generate = generation(model_path=model.path, config=config.engine, sampling=sampling, seed=config.seed)
+    failures = [
+        _failure(q, sample, f"the question cannot be asked: {problems[q.question_id]}")
+        for q in questions
+        if problems[q.question_id]
+        for sample in range(wanted[q.question_id])
+    ]
 
-    def transform(todo: ray.data.Dataset) -> ray.data.Dataset:
-        prompts = todo.map_batches(
-            TeacherRenderer,
-            fn_constructor_args=(model.path, shots, form, config.template),
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=1),
-            num_cpus=0.1,
+    asked = [(q, range(wanted[q.question_id])) for q in good if wanted[q.question_id]]
+    models = models_of(config.filters)
+    written, verified = [], RATIONALES.empty_table()
+    rate: float | None = None
+    for round_ in range(config.retry_empty + 1):
+        if round_:
+            empty = set(count(verified)["questions_without_rationale"])
+            first = round_ * config.samples
+            asked = [
+                (q, range(first, first + config.samples))
+                for q in good
+                if q.split != test_split and q.question_id in empty
+            ]
+            if not asked:
+                break
+        generated, used = _round(asking, asked, config, ledger, round_)
+        models |= used
+        rate = rate or generated.tokens_per_second
+        written.append(_generation(generated.table, by_id))
+        rows = pa.concat_tables(written)
+        passed = rows.filter(pc.equal(rows["error"], ""))
+        verified = verify(passed, by_id, supporting, config.filters, form, conclusion=config.conclusion)
+    rows = pa.concat_tables([GENERATION.empty_table(), *written])
+    asked_for = len(failures) + rows.num_rows
+    failed = rows.filter(pc.not_equal(rows["error"], "")).to_pylist()
+    failures += [_failure(by_id[row["question_id"]], row["sample"], row["error"]) for row in failed]
+    if verified.num_rows + len(failures) != asked_for:
+        raise UserError(
+            f"stage rationales: {asked_for} samples were asked for, and {verified.num_rows} rationales and "
+            f"{len(failures)} failures came out; run the same command again: finished texts are kept."
         )
-        return generate(prompts)
-
-    written = map_resumable(
-        rows,
-        transform,
-        artifact=artifact,
-        schema=GENERATION,
-        id_column="rationale_id",
-        label="rationales",
-        block_rows=config.engine.batch_rows,
-    )
-    verified = verify(written, {q.question_id: q for q in questions}, texts, config.filters, form)
+    kept = set(verified.filter(verified["kept"])["question_id"].to_pylist())
+    without = [q for q in questions if wanted[q.question_id] and q.question_id not in kept]
     artifact.write_table("rationales.parquet", verified)
+    artifact.write_table("failures.parquet", pa.Table.from_pylist(failures, schema=FAILURES))
+    artifact.write_table(
+        "questions_without_rationale.parquet",
+        pa.table({"question_id": [q.question_id for q in without], "split": [q.split for q in without]}),
+    )
     return artifact.seal(
-        rows={"rationales": verified.num_rows},
-        counts=count(verified),
-        models={model.ref: model.revision},
+        rows={"rationales": verified.num_rows, "failures": len(failures)},
+        counts=count(verified)
+        | {
+            "failures": len(failures),
+            "questions": sum(samples > 0 for samples in wanted.values()),
+            "questions_with_rationale": len(kept),
+            "questions_without_rationale": len(without),
+            TOKENS_PER_SECOND: round(rate, 1) if rate else None,
+        },
+        models=models,
         seed=config.seed,
     )
 
 
-def _shown_example(example: WorkedExample, limit: int) -> dict[str, Any]:
-    """A worked example whose passages are cut like those of the questions."""
-    answer = example.options[example.answer]
-    return asdict(example) | {"passages": _focused(example.passages, example.question, answer, limit)}
-
-
-def verify(
-    written: pa.Table,
-    questions: Mapping[str, Question],
-    texts: Mapping[str, Mapping[str, str]],
-    names: Sequence[FilterName],
-    form: AnswerForm,
-) -> pa.Table:
-    """GENERATION in, RATIONALES out: same rows, with ``kept`` and the first objection of the filters."""
-    judge = partial(_objection, filters=filters_named(names), form=form)
-    rows = []
-    for row in written.to_pylist():
-        q = questions[row["question_id"]]
-        passages = [f"{texts[p]['title']}: {texts[p]['text']}" for p in q.gold_passages if p in texts]
-        by, because = ("error", row["error"]) if row["error"] else judge(row["generated_text"], q, passages)
-        rows.append(
-            {name: row[name] for name in RATIONALES.names if name in row}
-            | {
-                "rationale": row["generated_text"].strip(),
-                "kept": not by,
-                "dropped_by": by,
-                "dropped_because": because,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=RATIONALES)
-
-
-def _objection(
-    text: str, question: Question, passages: Sequence[str], *, filters: Sequence[Any], form: AnswerForm
-) -> tuple[str, str]:
-    written = Written(
-        rationale=text,
-        question=question.question,
-        options=question.options,
-        answer=question.answer,
-        passages=passages,
-        answer_form=form,
+def _round(
+    asking: Asking,
+    asked: Sequence[tuple[Question, Sequence[int]]],
+    config: TeacherConfig,
+    ledger: Ledger,
+    round_: int,
+) -> tuple[Generated, Mapping[str, str]]:
+    """What was written for ``asked``, and the models that wrote it."""
+    sampling = first_sampling(config)
+    if round_ and config.retry_temperature is not None:
+        sampling = sampling.model_copy(update={"temperature": config.retry_temperature})
+    backend = load_backend(
+        config,
+        sampling,
+        seed=config.seed + round_,
+        samples=max(len(samples) for _, samples in asked),
     )
-    for check in filters:
-        if reason := check.reason(written):
-            return check.name, reason
-    return "", ""
+    items = [asking.item(question, samples) for question, samples in asked]
+    label = f"rationales, retry {round_}" if round_ else "rationales"
+    return generate(items, asking.openings, backend, ledger, label=label), backend.models()
 
 
-def count(rationales: pa.Table) -> dict[str, Any]:
-    """What the manifest tells: samples kept and dropped by filter, questions left without a rationale, tokens."""
-    rows = rationales.select(
-        ["question_id", "kept", "dropped_by", "prompt_tokens", "generated_tokens"]
-    ).to_pylist()
-    kept = {row["question_id"] for row in rows if row["kept"]}
-    asked = {row["question_id"] for row in rows}
+def first_sampling(config: TeacherConfig) -> SamplingConfig:
+    """How tokens are drawn in the first round; a plain prompt would go on with the next example."""
+    stop = PLAIN_STOP if config.template == "plain" else ()
+    return config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
+
+
+def _generation(replies: pa.Table, questions: Mapping[str, Question]) -> pa.Table:
+    """REPLIES in, GENERATION out."""
+    items, samples = replies["item_id"].to_pylist(), replies["sample"].to_pylist()
+    columns = {
+        "rationale_id": [f"{item}#{sample}" for item, sample in zip(items, samples, strict=True)],
+        "question_id": items,
+        "split": [questions[item].split for item in items],
+    }
+    return pa.table(
+        {
+            name: columns.get(name, replies[name] if name in replies.column_names else None)
+            for name in GENERATION.names
+        },
+        schema=GENERATION,
+    )
+
+
+def _failure(question: Question, sample: int, reason: str) -> dict[str, Any]:
     return {
-        "samples": len(rows),
-        "kept": sum(row["kept"] for row in rows),
-        "dropped": dict(sorted(Counter(row["dropped_by"] for row in rows if row["dropped_by"]).items())),
-        "questions": len(asked),
-        "questions_with_rationale": len(kept),
-        "questions_without_rationale": sorted(asked - kept),
-        "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
-        "generated_tokens": sum(row["generated_tokens"] for row in rows),
+        "rationale_id": f"{question.question_id}#{sample}",
+        "question_id": question.question_id,
+        "split": question.split,
+        "sample": sample,
+        "reason": reason,
     }

@@ -73,6 +73,19 @@ def test_a_line_that_is_no_object_is_a_mistake(tmp_path, line):
     assert "line 1, whole line" in mistake(tmp_path, line)
 
 
+@pytest.mark.parametrize(("answer", "gold"), [("72", "72"), (72, "72"), (0.5, "0.5"), (" a b ", "a b")])
+def test_a_question_with_an_empty_list_of_options_is_open(tmp_path, answer, gold):
+    path = write(tmp_path / "q.jsonl", {**GOOD, "options": [], "answer": answer})
+    (question,) = read_questions(path, "test")
+    assert (question.options, question.answer, question.gold) == ((), -1, gold)
+
+
+@pytest.mark.parametrize("answer", ["", True, None, ["72"]])
+def test_an_open_question_needs_an_answer(tmp_path, answer):
+    row = {**GOOD, "options": [], "answer": answer}
+    assert "line 1, field answer" in mistake(tmp_path, row)
+
+
 def test_every_mistake_is_listed_up_to_twenty_and_then_counted(tmp_path):
     path = write(tmp_path / "q.jsonl", *[{**GOOD, "id": i, "answer": "Blue"} for i in range(25)], GOOD)
     with pytest.raises(UserError) as error:
@@ -194,4 +207,7 @@ json_values = st.recursive(
 )
 def test_any_values_are_read_or_refused_in_a_sentence(tmp_path_factory, row):
     questions, refusal = outcome(write(tmp_path_factory.mktemp("jsonl") / "q.jsonl", row))
-    assert "line 1, field " in refusal or 0 <= questions[0].answer < len(questions[0].options)
+    if not refusal and not questions[0].options:
+        assert (questions[0].answer, questions[0].gold != "") == (-1, True)
+    else:
+        assert "line 1, field " in refusal or 0 <= questions[0].answer < len(questions[0].options)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -72,7 +74,9 @@ GUINEAS = ("Guinea", "Equatorial Guinea", "Guinea-Bissau", "Papua New Guinea")
         ("So the answer is Washington, D.C..", ("Washington, D.C.", "New York"), 0),
         ("So the answer is Côte d'Ivoire.", ("Côte d'Ivoire", "Ivory Coast"), 0),
         ("So the answer is (a+b)*.", ("(a+b)*", "a*b*"), 0),
-        ("So the answer is polish.", ("Polish", "polish"), None),
+        ("So the answer is polish.", ("Polish", "polish"), 1),
+        ("So the answer is Ww or ww.", ("WW or Ww", "WW or ww", "Ww or WW", "Ww or ww"), 3),
+        ("So the answer is ww or WW.", ("WW or Ww", "Ww or WW", "WW only", "ww only"), None),
     ],
 )
 def test_a_text_answer_is_read_from_what_models_write(
@@ -150,6 +154,13 @@ def test_the_question_block_lists_every_option_in_both_forms() -> None:
         question_block("Which?", CAPITALS, "letter")
         == "Question: Which?\nOptions: (A) Lisbon (B) Porto (C) Madrid"
     )
+
+
+def test_an_open_question_has_no_line_of_options_and_concludes_with_its_answer_in_both_forms() -> None:
+    for form in get_args(AnswerForm):
+        assert question_block("How many?", (), form) == "Question: How many?"
+        assert answer_text((), -1, form, "72") == "72"
+        assert conclusion((), -1, form, "72") == "So the answer is 72."
 
 
 def test_passages_stand_one_a_line_with_their_title() -> None:

@@ -73,6 +73,7 @@ def test_answers_are_read_and_what_cannot_be_read_is_wrong() -> None:
     scored = score(written, {q.question_id: q for q in QUESTIONS}, "text")
     assert scored.schema == PREDICTIONS
     assert scored["prediction"].to_pylist() == [0, 0, None, None]
+    assert scored["prediction_text"].to_pylist() == ["Lisbon", "Lisbon", None, None]
     assert scored["correct"].to_pylist() == [True, False, False, False]
     assert scored.select(GENERATION.names) == written
 
@@ -81,6 +82,25 @@ def test_letters_are_read_as_letters() -> None:
     written = generated(["So the answer is (A).", "So the answer is (B).", "(C)", "(A) or (B)"], [""] * 4)
     scored = score(written, {q.question_id: q for q in QUESTIONS}, "letter")
     assert scored["prediction"].to_pylist() == [0, 1, None, None]
+
+
+def test_open_answers_are_kept_as_text_and_compared_by_value() -> None:
+    asked = {
+        f"q{n}": Question(question_id=f"q{n}", split="test", question="?", gold="1200") for n in range(4)
+    }
+    texts = ["6 * 200 = 1200. So the answer is $1,200.00.", "So the answer is 12.", "None.", ""]
+    scored = score(generated(texts, [""] * 4), asked, "text")
+    assert scored.schema == PREDICTIONS
+    assert scored["prediction"].to_pylist() == [None] * 4
+    assert scored["prediction_text"].to_pylist() == ["1200", "12", None, None]
+    assert scored["correct"].to_pylist() == [True, False, False, False]
+
+
+def test_an_open_question_is_searched_for_by_its_text_alone() -> None:
+    asked = [Question(question_id="q", split="test", question="How many?", gold="72")]
+    (row,) = prediction_rows(asked, ["bm25"], {}, with_options=True).to_pylist()
+    assert (row["query"], row["options"]) == ("How many?", [])
+    assert "72" not in str(row)
 
 
 def test_no_question_makes_no_row() -> None:

@@ -41,6 +41,7 @@ def predictions(source: str, answers: list[int | None], passage_ids: list[str]) 
             "generated_tokens": n,
             "error": "",
             "prediction": answer,
+            "prediction_text": None if answer is None else ("yes", "no")[answer],
             "correct": answer == 0,
         }
         for n, answer in enumerate(answers)
@@ -73,6 +74,14 @@ def test_a_record_tells_accuracy_interval_and_tokens() -> None:
     assert record["accuracy"] == 0.5
     assert (record["ci_low"], record["ci_high"]) == wilson_interval(3, 6)
     assert (record["prompt_tokens"], record["generated_tokens"]) == (150, 15)
+
+
+def test_an_open_answer_that_was_read_is_not_counted_as_unparsable() -> None:
+    table = predictions("none", [None] * 3, [])
+    texts = pa.array(["72", None, "9"], pa.string())
+    table = table.set_column(table.schema.get_field_index("prediction_text"), "prediction_text", texts)
+    (record,) = records({"finetune": table}, QUESTIONS, benchmark="gsm8k", split="test", k=0)
+    assert (record["n"], record["unparsable"]) == (3, 1)
 
 
 def test_retrieval_is_judged_only_where_passages_were_shown_and_gold_is_known() -> None:

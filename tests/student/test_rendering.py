@@ -75,6 +75,11 @@ def test_without_passages_there_is_no_knowledge(tokenizer: Any) -> None:
     assert "Knowledge" not in decoded(tokenizer, renderer(tokenizer).prompt_ids(QUESTION, OPTIONS, []))
 
 
+def test_an_open_question_is_asked_without_a_line_of_options(tokenizer: Any) -> None:
+    ids = renderer(tokenizer, "letter").prompt_ids("How many are 6 * 8?", [], [])
+    assert decoded(tokenizer, ids) == "Question: How many are 6 * 8?\nExplanation:"
+
+
 TEXT = st.text(st.characters(exclude_characters="<|", codec="utf-8"), max_size=60)
 
 

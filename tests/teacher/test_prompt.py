@@ -68,6 +68,24 @@ def test_the_letter_form_is_the_same_in_question_answer_and_conclusion() -> None
     assert found[3]["content"].endswith("Options: (A) yes (B) no\nAnswer: (A)")
 
 
+def test_an_open_question_is_shown_with_its_gold_answer_and_examples_conclude_with_theirs() -> None:
+    example = WorkedExample(question="How many are 6 * 8?", gold="48", rationale="6 * 8 = 48.")
+    found = teacher_messages(
+        question="How many are 48 + 24?",
+        options=(),
+        answer=-1,
+        gold="72",
+        facts=(),
+        examples=[example],
+        form="letter",
+    )
+    assert [message["content"] for message in found[1:]] == [
+        "Question: How many are 6 * 8?\nAnswer: 48",
+        "6 * 8 = 48. So the answer is 48.",
+        "Question: How many are 48 + 24?\nAnswer: 72",
+    ]
+
+
 def test_questions_of_a_kind_share_everything_before_the_last_turn() -> None:
     other = teacher_messages(
         question="Another?",

@@ -1,176 +1,206 @@
+"""The stage: prompts by pattern, failures apart from rationales, rounds for questions left without one."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question, WorkedExample
-from kard_ray.teacher.filters.registry import FilterName
-from kard_ray.teacher.prompt import TeacherTemplate, prompt_ids, teacher_messages
-from kard_ray.teacher.rationales import (
-    GENERATION,
-    RATIONALES,
-    TeacherConfig,
-    TeacherRenderer,
-    count,
-    requests,
-    verify,
-)
+from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
+from kard_ray.runtime.ledger import Ledger
+from kard_ray.teacher.backends.recorded import RecordedConfig
+from kard_ray.teacher.config import TeacherConfig
+from kard_ray.teacher.filters.registry import FilterSpec
+from kard_ray.teacher.grounding import Passages
+from kard_ray.teacher.prompt import teacher_messages
+from kard_ray.teacher.rationales import Asking, write_rationales
 
-TEXTS = {
-    "p1": {"title": "Chile", "text": "The area of Chile is 756,102."},
-    "p2": {"title": "Norway", "text": "The area of Norway is 323,802."},
-}
+TEXTS = (
+    {"title": "Chile", "text": "The area of Chile is 756,102."},
+    {"title": "Norway", "text": "The area of Norway is 323,802."},
+)
 QUESTIONS = [
     Question(
         question_id=f"q{n}",
-        split="train" if n < 3 else "test",
+        split="train" if n < 4 else "test",
         question="Is Chile larger than Norway?",
         options=("yes", "no"),
         answer=0,
         kind="compare",
         pattern=("b", "a")[n % 2],
-        gold_passages=("p1", "p2", "not in the knowledge base"),
     )
-    for n in range(5)
+    for n in range(6)
 ]
-BY_ID = {q.question_id: q for q in QUESTIONS}
-
+SHOWN: Passages = {q.question_id: TEXTS for q in QUESTIONS}
 GOOD = "756,102 is larger than 323,802. So the answer is yes."
 ANOTHER = "756,102 is larger than 323,802. So the answer is no."
-INVENTED = "The area of Peru is larger still. So the answer is yes."
-FALSE = "323,802 is larger than 756,102. So the answer is yes."
 
 
-def generated(texts: Sequence[str], *, errors: Sequence[str] | None = None) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {
-                "rationale_id": f"q{n % 5}#{n // 5}",
-                "question_id": f"q{n % 5}",
-                "split": BY_ID[f"q{n % 5}"].split,
-                "sample": n // 5,
-                "generated_text": text,
-                "prompt_tokens": 10 + n,
-                "generated_tokens": 5,
-                "error": errors[n] if errors else "",
-            }
-            for n, text in enumerate(texts)
-        ],
-        schema=GENERATION,
+def example(pattern: str) -> Sequence[WorkedExample]:
+    shown = WorkedExample(
+        question=f"Of pattern {pattern}?",
+        options=("yes", "no"),
+        answer=1,
+        passages=("It is small. It is not of that pattern.",),
+        rationale="It is.",
     )
+    return (shown,)
 
 
-def test_every_question_asks_for_its_samples_and_test_questions_for_theirs() -> None:
-    config = TeacherConfig(samples=3, test_samples=1)
-    rows = requests(QUESTIONS, config, TEXTS, test_split="test").to_pylist()
-    assert sorted(row["rationale_id"] for row in rows) == sorted(
-        [f"q{n}#{s}" for n in range(3) for s in range(3)] + ["q3#0", "q4#0"]
-    )
-    assert all(row["rationale_id"] == f"{row['question_id']}#{row['sample']}" for row in rows)
-    config = TeacherConfig(samples=3, test_samples=0)
-    assert set(requests(QUESTIONS, config, TEXTS, test_split="test")["split"].to_pylist()) == {"train"}
+def asking(passages: Passages, **config: Any) -> Asking:
+    return Asking(TeacherConfig(**config), "text", example, passages)
 
 
-def test_questions_of_a_pattern_and_samples_of_a_question_stand_together() -> None:
-    rows = requests(QUESTIONS, TeacherConfig(samples=2), TEXTS, test_split="test").to_pylist()
-    patterns = [row["pattern"] for row in rows]
-    assert patterns == sorted(patterns)
-    ids = [row["question_id"] for row in rows]
-    assert len(list(dict.fromkeys(ids))) == sum(a != b for a, b in zip([None, *ids], ids, strict=False))
-
-
-def test_a_question_without_a_pattern_is_shown_the_examples_of_its_kind() -> None:
-    plain = replace(QUESTIONS[0], pattern="")
-    assert (
-        requests([plain], TeacherConfig(), TEXTS, test_split="test")["pattern"].to_pylist() == ["compare"] * 2
-    )
-
-
-def test_gold_passages_are_shown_only_when_the_teacher_is_grounded() -> None:
-    grounded = requests(QUESTIONS, TeacherConfig(grounding="gold"), TEXTS, test_split="test").to_pylist()
-    assert {tuple(row["facts"]) for row in grounded} == {(TEXTS["p1"]["text"], TEXTS["p2"]["text"])}
-    alone = requests(QUESTIONS, TeacherConfig(grounding="none"), TEXTS, test_split="test").to_pylist()
-    assert {tuple(row["facts"]) for row in alone} == {()}
-
-
-def test_a_focused_teacher_is_shown_the_sentences_that_bear_on_the_question() -> None:
-    long = {"p1": {"title": "Chile", "text": "Chile is long. Copper is mined. Chile is larger than most."}}
-    config = TeacherConfig(grounding="gold", focus_sentences=1)
-    rows = requests(QUESTIONS, config, TEXTS | long, test_split="test").to_pylist()
-    assert {tuple(row["facts"]) for row in rows} == {("Chile is larger than most.", TEXTS["p2"]["text"])}
-
-
-@pytest.mark.parametrize("template", ["chat", "plain"])
-def test_the_renderer_writes_each_requests_prompt_with_the_examples_of_its_pattern(
-    llama_folder: Path, template: TeacherTemplate
-) -> None:
-    rows = requests(QUESTIONS, TeacherConfig(samples=1, grounding="gold"), TEXTS, test_split="test")
-    examples = {
-        name: [
-            WorkedExample(
-                question=f"Of pattern {name}?",
-                options=("yes", "no"),
-                answer=1,
-                passages=(),
-                rationale="It is.",
+class TestAsking:
+    def test_opening_and_turn_together_are_the_messages_of_the_prompt(self) -> None:
+        ask = asking(SHOWN)
+        for question in QUESTIONS:
+            item = ask.item(question, range(2))
+            assert (item.item_id, item.samples) == (question.question_id, (0, 1))
+            assert [*ask.openings[item.opening], {"role": "user", "content": item.turn}] == teacher_messages(
+                question=question.question,
+                options=question.options,
+                answer=question.answer,
+                facts=[text["text"] for text in TEXTS],
+                examples=example(question.pattern),
+                form="text",
             )
-        ]
-        for name in ("a", "b")
-    }
-    plain = {name: [asdict(example) for example in found] for name, found in examples.items()}
-    rendered = TeacherRenderer(str(llama_folder), plain, "text", template)(rows)
-    assert rendered.column_names == ["rationale_id", "question_id", "split", "sample", "prompt_ids"]
-    assert rendered["rationale_id"] == rows["rationale_id"]
-    assert rendered.schema.field("prompt_ids").type == pa.list_(pa.int32())
-    tokenizer = AutoTokenizer.from_pretrained(llama_folder)
-    for row, ids in zip(rows.to_pylist(), rendered["prompt_ids"].to_pylist(), strict=True):
-        messages = teacher_messages(
-            question=row["question"],
-            options=row["options"],
-            answer=row["answer"],
-            facts=[TEXTS["p1"]["text"], TEXTS["p2"]["text"]],
-            examples=examples[row["pattern"]],
-            form="text",
-        )
-        assert ids == prompt_ids(tokenizer, messages, template)
+        assert len(ask.openings) == 2
+
+    def test_examples_show_passages_only_beside_questions_that_have_some(self) -> None:
+        ask = asking({"q0": TEXTS})
+        with_facts, without = (ask.item(q, (0,)) for q in (QUESTIONS[0], QUESTIONS[2]))
+        assert with_facts.opening != without.opening
+        assert "It is small." in json.dumps(ask.openings[with_facts.opening])
+        assert "It is small." not in json.dumps(ask.openings[without.opening])
+
+    def test_a_question_without_a_pattern_is_shown_the_examples_of_its_kind(self) -> None:
+        assert asking({}).item(replace(QUESTIONS[0], pattern=""), (0,)).opening == "compare"
+
+    def test_a_focused_teacher_is_shown_the_sentences_that_bear_on_the_question(self) -> None:
+        long = {"title": "Chile", "text": "Copper is mined. Chile is larger than most."}
+        item = asking({"q0": [long]}, focus_sentences=1).item(QUESTIONS[0], (0,))
+        assert "Chile is larger than most." in item.turn
+        assert "Copper" not in item.turn
+
+    def test_an_open_question_tells_its_gold_answer(self) -> None:
+        question = Question(question_id="q", split="train", question="How many?", gold="72", kind="gsm8k")
+        assert "Answer: 72" in asking({}).item(question, (0,)).turn
 
 
-def test_the_first_filter_that_objects_gives_the_reason_and_no_row_disappears() -> None:
-    names: list[FilterName] = ["concludes", "supported", "true_comparisons"]
-    written = generated(
-        [f" {GOOD}\n", ANOTHER, INVENTED, FALSE, ""], errors=["", "", "", "", "out of memory"]
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    run = RunDirectory(str(tmp_path / "run"))
+    return run.artifact(ArtifactSpec(stage="rationales", version=1, config={}))
+
+
+def write(
+    artifact: Artifact,
+    texts: Mapping[str, Sequence[str]],
+    questions: Sequence[Question] = QUESTIONS,
+    **config: Any,
+) -> Manifest:
+    path = Path(artifact.run.path).parent / "teacher.jsonl"
+    path.write_text("".join(json.dumps({"id": i, "rationales": list(t)}) + "\n" for i, t in texts.items()))
+    settings = {"backend": RecordedConfig(kind="recorded", path=str(path)), "samples": 2} | config
+    return write_rationales(
+        questions,
+        example,
+        {},
+        SHOWN,
+        TeacherConfig(**settings),
+        "text",
+        artifact,
+        Ledger(artifact.run.url("ledger")),
+        test_split="test",
     )
-    verified = verify(written, BY_ID, TEXTS, names, "text")
-    assert verified.schema == RATIONALES
-    assert verified["rationale_id"].to_pylist() == written["rationale_id"].to_pylist()
-    assert verified["kept"].to_pylist() == [True, False, False, False, False]
-    assert verified["dropped_by"].to_pylist() == ["", "concludes", "supported", "true_comparisons", "error"]
-    assert verified["dropped_because"][4].as_py() == "out of memory"
-    assert verified["rationale"][0].as_py() == GOOD
-    assert verified["rationale"][2].as_py() == INVENTED
 
 
-def test_without_filters_only_errors_are_dropped() -> None:
-    written = generated([GOOD, ANOTHER, "", FALSE, ""], errors=["", "", "", "", "refused"])
-    assert verify(written, BY_ID, TEXTS, (), "text")["kept"].to_pylist() == [True, True, True, True, False]
+def rows(artifact: Artifact, name: str = "rationales") -> list[dict[str, Any]]:
+    found: pa.Table = artifact.read_table(f"{name}.parquet")
+    return list(found.to_pylist())
 
 
-@given(st.lists(st.tuples(st.sampled_from([GOOD, ANOTHER, INVENTED, FALSE, ""]), st.booleans()), max_size=15))
-def test_counts_add_up(rows: list[tuple[str, bool]]) -> None:
-    written = generated([text for text, _ in rows], errors=["boom" if bad else "" for _, bad in rows])
-    verified = verify(written, BY_ID, TEXTS, ["concludes", "supported", "true_comparisons"], "text")
-    found = count(verified)
-    assert found["samples"] == len(rows)
-    assert found["kept"] + sum(found["dropped"].values()) == found["samples"]
-    assert found["dropped"].get("error", 0) == sum(bad for _, bad in rows)
-    assert found["questions_with_rationale"] + len(found["questions_without_rationale"]) == found["questions"]
-    assert found["questions"] == len(set(written["question_id"].to_pylist()))
-    assert found["prompt_tokens"] == sum(10 + n for n in range(len(rows)))
-    assert found["generated_tokens"] == 5 * len(rows)
+POISON = {
+    "empty": replace(QUESTIONS[0], question_id="empty", question=" \n"),
+    "long": replace(QUESTIONS[0], question_id="long", question="Is it? " * 10_000),
+    "half": replace(QUESTIONS[0], question_id="half", question="Is \udcff larger?"),
+    "control": replace(QUESTIONS[0], question_id="control", question="Is Chile\x00 larger?"),
+    "answer": Question(question_id="answer", split="train", question="How many?", gold=" "),
+}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+class TestStage:
+    def test_samples_are_written_verified_and_counted(self, artifact: Artifact) -> None:
+        manifest = write(artifact, {q.question_id: [GOOD, ANOTHER] for q in QUESTIONS})
+        found = {row["rationale_id"]: row for row in rows(artifact)}
+        assert found.keys() == {f"q{n}#{s}" for n in range(4) for s in (0, 1)} | {"q4#0", "q5#0"}
+        assert [row["kept"] for name, row in found.items() if name.endswith("#0")] == [True] * 6
+        assert {row["dropped_by"] for name, row in found.items() if name.endswith("#1")} == {"concludes"}
+        assert manifest.rows == {"rationales": 10, "failures": 0}
+        counts = manifest.counts
+        assert counts["samples"] == 10 == counts["kept"] + sum(counts["dropped"].values())
+        assert (counts["questions"], counts["questions_with_rationale"]) == (6, 6)
+
+    def test_no_test_samples_means_that_test_questions_are_not_asked(self, artifact: Artifact) -> None:
+        write(artifact, {q.question_id: [GOOD, GOOD] for q in QUESTIONS}, test_samples=0)
+        assert {row["split"] for row in rows(artifact)} == {"train"}
+
+    def test_every_bad_question_is_a_failure_with_a_reason_and_every_good_one_comes_out(
+        self, artifact: Artifact
+    ) -> None:
+        known = {q.question_id: [GOOD, GOOD] for q in QUESTIONS} | {"q2": [GOOD]}
+        questions = [*QUESTIONS[:3], *POISON.values(), *QUESTIONS[3:]]
+        manifest = write(artifact, known, questions)
+        assert {row["question_id"] for row in rows(artifact)} == {f"q{n}" for n in range(6)}
+        reasons = {row["rationale_id"]: row["reason"] for row in rows(artifact, "failures")}
+        assert reasons.keys() == {f"{name}#{s}" for name in POISON for s in (0, 1)} | {"q2#1"}
+        assert "it is empty" in reasons["empty#0"]
+        assert "70,012 characters" in reasons["long#0"]
+        assert "half a character (U+DCFF)" in reasons["half#1"]
+        assert "control character U+0000" in reasons["control#0"]
+        assert "its answer is empty" in reasons["answer#1"]
+        assert manifest.rows == {"rationales": 9, "failures": 11}
+        left = {row["question_id"] for row in rows(artifact, "questions_without_rationale")}
+        assert left == set(POISON)
+
+    def test_questions_left_without_a_rationale_are_asked_again(self, artifact: Artifact) -> None:
+        texts = {q.question_id: [GOOD, GOOD] for q in QUESTIONS}
+        texts |= {"q1": [ANOTHER, ANOTHER, ANOTHER, GOOD], "q2": [ANOTHER] * 6, "q4": [ANOTHER]}
+        write(artifact, texts, retry_empty=2)
+        by_question: dict[str, list[int]] = {}
+        for row in rows(artifact):
+            by_question.setdefault(row["question_id"], []).append(row["sample"])
+        assert sorted(by_question["q0"]) == [0, 1]
+        assert sorted(by_question["q1"]) == [0, 1, 2, 3]
+        assert sorted(by_question["q2"]) == [0, 1, 2, 3, 4, 5]
+        assert by_question["q4"] == [0]  # a test question's rationale is for the upper bound alone
+        left = {row["question_id"] for row in rows(artifact, "questions_without_rationale")}
+        assert left == {"q2", "q4"}
+
+    def test_a_text_without_a_conclusion_gets_the_gold_one_where_the_recipe_says_so(
+        self, artifact: Artifact
+    ) -> None:
+        texts = {q.question_id: ["Chile is much the larger country.", ANOTHER] for q in QUESTIONS}
+        write(artifact, texts, conclusion="added")
+        for row in rows(artifact):
+            assert row["kept"] == (row["sample"] == 0)
+        assert rows(artifact)[0]["rationale"].endswith("country. So the answer is yes.")
+
+    def test_other_filters_ask_the_teacher_for_nothing_new(self, artifact: Artifact, tmp_path: Path) -> None:
+        texts = {q.question_id: [GOOD, ANOTHER] for q in QUESTIONS}
+        write(artifact, texts)
+        ledger = Ledger(artifact.run.url("ledger"))
+        before = sorted(ledger.fs.find(ledger.path))
+        again = artifact.run.artifact(ArtifactSpec(stage="rationales", version=1, config={"filters": 2}))
+        write(again, texts, filters=(FilterSpec.model_validate("refusal"),))
+        assert sorted(ledger.fs.find(ledger.path)) == before
+        assert all(row["kept"] for row in rows(again))

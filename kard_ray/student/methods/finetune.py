@@ -22,6 +22,5 @@ class Finetune:
         self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
     ) -> Iterator[Example]:
         """One row per question."""
-        yield Example(
-            question=question, passages=(), target=conclusion(question.options, question.answer, form)
-        )
+        target = conclusion(question.options, question.answer, form, question.gold)
+        yield Example(question=question, passages=(), target=target)

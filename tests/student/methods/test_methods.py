@@ -28,6 +28,12 @@ def test_fine_tuning_learns_the_conclusion_once_whatever_the_evidence(form: str,
     assert (row.target, tuple(row.passages)) == (target, ())
 
 
+def test_fine_tuning_learns_an_open_questions_answer() -> None:
+    question = Question(question_id="q", split="train", question="How many?", gold="72")
+    (row,) = METHODS["finetune"].examples(question, EVIDENCE, passages=3, form="letter")
+    assert row.target == "So the answer is 72."
+
+
 def test_std_cot_learns_every_rationale_without_passages() -> None:
     rows = list(METHODS["std_cot"].examples(QUESTION, EVIDENCE, passages=3, form="text"))
     assert [row.target for row in rows] == [item.rationale for item in EVIDENCE]

@@ -7,6 +7,19 @@ from kard_ray.teacher.filters.base import Written
 from kard_ray.teacher.filters.concludes import Concludes
 
 
+def open_reason(rationale: str, gold: str) -> str | None:
+    written = Written(
+        rationale=rationale,
+        question="How much?",
+        options=(),
+        answer=-1,
+        gold=gold,
+        passages=(),
+        answer_form="text",
+    )
+    return Concludes().reason(written)
+
+
 def reason(rationale: str, *, answer: int = 0, form: AnswerForm = "text") -> str | None:
     written = Written(
         rationale=rationale,
@@ -61,3 +74,38 @@ def test_a_rationale_without_one_gold_conclusion_at_its_end_is_dropped(rationale
 def test_the_letter_form_is_judged_by_the_letter() -> None:
     assert reason("The capital of Portugal is Lisbon. So the answer is (A).", form="letter") is None
     assert reason("The capital of Portugal is Lisbon. So the answer is (B).", form="letter") is not None
+
+
+@pytest.mark.parametrize(
+    ("rationale", "gold"),
+    [
+        ("There are 48 + 24 = 72 clips. So the answer is 72.", "72"),
+        ("There are 48 + 24 = 72 clips. So the answer is 72 clips.", "72"),
+        ("Twelve months of 100 dollars. So the answer is $1,200.00.", "1200"),
+        ("It falls by ten degrees. So the answer is -10.", "-10"),
+        ("The last one is closed first. So the answer is > }.", "> }"),
+        ("Their first letters are a and b. So the answer is apple bread.", "apple bread"),
+    ],
+)
+def test_an_open_answer_may_be_written_in_its_own_way(rationale: str, gold: str) -> None:
+    assert open_reason(rationale, gold) is None
+
+
+@pytest.mark.parametrize(
+    ("rationale", "gold", "because"),
+    [
+        ("There are 48 + 24 = 72 clips. So the answer is 73.", "72", "another answer"),
+        ("There are 48 + 24 = 72 clips.", "72", "does not end"),
+        ("There are 48 + 24 clips. So the answer is 72. I hope that helps.", "72", "does not end"),
+        ("There are 48 + 24 clips. So the answer is 48 + 24 = 72.", "72", "does not end"),
+        ("There are many clips in all. So the answer is many.", "72", "no answer"),
+        ("So the answer is 72.", "72", "no reasoning"),
+        ("It is not 70. So the answer is 71. So the answer is 72 clips.", "72", "more than once"),
+        ("The last one is closed first. So the answer is } >.", "> }", "another answer"),
+        ("Their first letters are a and b. So the answer is bread apple.", "apple bread", "another answer"),
+    ],
+)
+def test_a_wrong_or_unclear_open_answer_is_dropped(rationale: str, gold: str, because: str) -> None:
+    found = open_reason(rationale, gold)
+    assert found is not None
+    assert because in found

@@ -1,0 +1,1 @@
+"""Who writes for the teacher: vLLM, an OpenAI-compatible endpoint, or a file of recorded rationales."""
