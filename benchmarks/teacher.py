@@ -112,14 +112,14 @@ def stage(questions: int) -> dict[str, float]:
 
     from kard_ray.runtime.ledger import Ledger
     from kard_ray.runtime.session import WORKER_ENVIRONMENT, ClusterConfig, ray_session
-    from kard_ray.teacher.backends.registry import load_backend
     from kard_ray.teacher.generation import generate
+    from kard_ray.teacher.rationales import teacher_of
 
     assert WORKER_ENVIRONMENT
     config = teacher_config()
     openings, items = work(questions)
     with tempfile.TemporaryDirectory() as folder, ray_session(ClusterConfig()):
-        backend = load_backend(config, config.sampling, seed=SEED, samples=SAMPLES)
+        backend = teacher_of(config, SAMPLES)
         table = generate(items, openings, backend, Ledger(folder), label="rationales").table
         end = time.time()
         actors = ray._private.state.actors().values()

@@ -84,7 +84,31 @@ def _stage_command(stage: str, help_text: str) -> None:
 _stage_command("benchmark", "Questions of the benchmark.")
 app.add_typer(knowledge_app, name="knowledge")
 _stage_command("contamination", "Test questions that stand in passages or training questions.")
-_stage_command("rationales", "Teacher rationales, verified.")
+
+
+@app.command()
+def rationales(
+    recipe: RecipePath,
+    run_dir: RunDir = None,
+    set_: Overrides = None,
+    dry_run: DryRun = False,
+    drop_contaminated: DropContaminated = False,
+    retry_empty: Annotated[
+        int | None,
+        typer.Option(
+            "--retry-empty", min=0, help="Ask again, so many times, for questions left without a rationale."
+        ),
+    ] = None,
+) -> None:
+    """Teacher rationales, verified; what was paid for before is kept."""
+    from kard_ray.execution import run_stages
+
+    overrides = _overrides(set_, drop_contaminated)
+    if retry_empty is not None:
+        overrides.append(f"teacher.retry_empty={retry_empty}")
+    run_stages(recipe, ("rationales",), run_dir=run_dir, overrides=overrides, dry_run=dry_run)
+
+
 _stage_command("symbolic", "Symbolic knowledge beside the kept rationales (SKIntern).")
 _stage_command("compression", "Symbolic knowledge at every stage of the curriculum.")
 _stage_command("examples", "The nearest training questions of each training question.")

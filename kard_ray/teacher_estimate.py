@@ -21,14 +21,13 @@ from kard_ray.runtime.models import ModelStatus, check_model
 from kard_ray.teacher.acceptance import question_problem
 from kard_ray.teacher.backends.endpoint import EndpointConfig
 from kard_ray.teacher.backends.endpoint_reply import estimated_tokens
-from kard_ray.teacher.backends.registry import load_backend
 from kard_ray.teacher.backends.work import Backend, Messages
 from kard_ray.teacher.config import TeacherConfig
 from kard_ray.teacher.cost import TeacherCost, TokenFigure, teacher_cost
 from kard_ray.teacher.generation import Plan
 from kard_ray.teacher.grounding import Passages, gold_passages
 from kard_ray.teacher.prompt import plain_prompt, prompt_ids
-from kard_ray.teacher.rationales import TOKENS_PER_SECOND, Asking, first_sampling
+from kard_ray.teacher.rationales import TOKENS_PER_SECOND, Asking, teacher_of
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 BUNDLED_TOKENS_S = 320.0  # of BUNDLED on two cores, seen in the quickstart (benchmarks/RESULTS.md)
@@ -196,9 +195,7 @@ def _counting(teacher: TeacherConfig) -> tuple[Backend, Callable[[Messages], int
     if teacher.backend.kind == "vllm" and check_model(teacher.model).status is not ModelStatus.READY:
         return _Unknown(), by_bytes, rough
     try:
-        backend = load_backend(
-            teacher, first_sampling(teacher), seed=teacher.seed, samples=max(teacher.samples, 1)
-        )
+        backend = teacher_of(teacher, teacher.samples)
     except UserError:  # a key or a file that is not here yet is no reason to refuse an estimate
         return _Unknown(), by_bytes, rough
     if teacher.backend.kind != "vllm":

@@ -7,8 +7,9 @@ and one BOS rule. Settings are those that were measured to work; see the comment
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -124,18 +125,30 @@ def _environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[st
 
 
 def generation(
-    *, model_path: str, config: EngineConfig, sampling: SamplingConfig, seed: int
+    *,
+    model_path: str,
+    config: EngineConfig,
+    sampling: SamplingConfig,
+    seed: int,
+    json_schema: Mapping[str, Any] | None = None,
 ) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
     """A transform for Ray Data: rows with ``prompt_ids`` gain the columns GENERATED and lose ``prompt_ids``.
 
     Encoder-decoder models (T5) run in transformers, all others in vLLM, which does not know them. A prompt that
-    the engine refuses ends as a row with ``error``, not as a failed job. Raises UserError when vLLM is missing.
+    the engine refuses ends as a row with ``error``, not as a failed job. With ``json_schema`` the text is JSON of that
+    form. Raises UserError when vLLM is missing, or a schema is asked of an encoder-decoder model.
     """
     # Imported here: workers that only pass rows on import this module too, and these take seconds.
     from transformers import AutoConfig
 
     if AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder:
         from kard_ray.runtime.seq2seq import seq2seq_transform
+
+        if json_schema is not None:
+            raise UserError(
+                "recipe field teacher.structured: encoder-decoder models run without vLLM, which enforces the form; "
+                "set it to false."
+            )
 
         return seq2seq_transform(
             model_path=model_path,
@@ -166,13 +179,15 @@ def generation(
         detokenize_stage={"enabled": False},  # the engine detokenizes: stop strings need the text
         log_engine_metrics=False,
     )
-    parameters = {
+    parameters: dict[str, Any] = {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k or -1,
         "max_tokens": sampling.max_tokens,
         "stop": list(sampling.stop),
     }
+    if json_schema is not None:
+        parameters["structured_outputs"] = {"json": json.dumps(json_schema)}
 
     def request(row: dict[str, Any]) -> dict[str, Any]:
         return dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)

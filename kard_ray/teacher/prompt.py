@@ -8,6 +8,8 @@ from typing import Any, Literal
 from kard_ray.benchmarks.question import WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm, answer_text, conclusion, passages_block, question_block
 from kard_ray.runtime.special_tokens import neutralised, token_ids_of_text
+from kard_ray.teacher.structured import INSTRUCTION as STRUCTURED_INSTRUCTION
+from kard_ray.teacher.structured import as_json
 
 # A small instruct model imitates worked examples better when it continues a text than in a chat: 37 % against 28 % of
 # SmolLM2-135M's samples were kept on the factbook (192 samples, T = 0.7, focused facts).
@@ -30,16 +32,21 @@ def teacher_messages(
     examples: Sequence[WorkedExample],
     form: AnswerForm,
     gold: str = "",
+    structured: bool = False,
 ) -> list[dict[str, str]]:
     """Chat messages: the task, worked examples as earlier turns, then the question with its gold answer.
 
     The instruction and examples come first and are the same for all questions of a kind, so that the engine's
     prefix cache holds them. ``gold`` is the answer of a question without options.
     """
-    messages = [{"role": "system", "content": INSTRUCTION}]
+    messages = [{"role": "system", "content": STRUCTURED_INSTRUCTION if structured else INSTRUCTION}]
     for example in examples:
         shown = example.passages if facts else ()
-        closing = conclusion(example.options, example.answer, form, example.gold)
+        asked = (example.options, example.answer, form, example.gold)
+        if structured:
+            said = as_json(example.rationale, answer_text(*asked))
+        else:
+            said = f"{example.rationale} {conclusion(*asked)}"
         messages += [
             {
                 "role": "user",
@@ -49,7 +56,7 @@ def teacher_messages(
             },
             {
                 "role": "assistant",
-                "content": f"{example.rationale} {closing}",
+                "content": said,
             },
         ]
     messages.append({"role": "user", "content": _turn(question, options, answer, facts, form, gold)})

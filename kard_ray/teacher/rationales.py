@@ -15,17 +15,17 @@ import pyarrow.compute as pc
 from kard_ray.benchmarks.question import Question, WorkedExample
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.runtime.artifacts import Artifact, Manifest
-from kard_ray.runtime.engine import SamplingConfig
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.ledger import Ledger
 from kard_ray.teacher.acceptance import question_problem
 from kard_ray.teacher.backends.registry import load_backend
-from kard_ray.teacher.backends.work import Item, Messages
+from kard_ray.teacher.backends.work import Backend, Item, Messages, Style
 from kard_ray.teacher.config import TeacherConfig
 from kard_ray.teacher.focus import focus
 from kard_ray.teacher.generation import Generated, generate
 from kard_ray.teacher.grounding import Passages
 from kard_ray.teacher.prompt import PLAIN_STOP, teacher_messages
+from kard_ray.teacher.structured import SCHEMA, as_text
 from kard_ray.teacher.verification import GENERATION, RATIONALES, count, models_of, verify
 
 VERSION = 3
@@ -78,6 +78,7 @@ class Asking:
             facts=facts,
             examples=examples,
             form=self.form,
+            structured=self.config.structured,
         )
 
     def _shown(self, example: WorkedExample) -> WorkedExample:
@@ -149,7 +150,7 @@ def write_rationales(
         generated, used = _round(asking, asked, config, ledger, round_)
         models |= used
         rate = rate or generated.tokens_per_second
-        written.append(_generation(generated.table, by_id))
+        written.append(_generation(generated.table, by_id, structured=config.structured))
         rows = pa.concat_tables(written)
         passed = rows.filter(pc.equal(rows["error"], ""))
         verified = verify(passed, by_id, supporting, config.filters, form, conclusion=config.conclusion)
@@ -193,34 +194,44 @@ def _round(
     round_: int,
 ) -> tuple[Generated, Mapping[str, str]]:
     """What was written for ``asked``, and the models that wrote it."""
-    sampling = first_sampling(config)
-    if round_ and config.retry_temperature is not None:
-        sampling = sampling.model_copy(update={"temperature": config.retry_temperature})
-    backend = load_backend(
-        config,
-        sampling,
-        seed=config.seed + round_,
-        samples=max(len(samples) for _, samples in asked),
-    )
+    backend = teacher_of(config, max(len(samples) for _, samples in asked), round_)
     items = [asking.item(question, samples) for question, samples in asked]
     label = f"rationales, retry {round_}" if round_ else "rationales"
     return generate(items, asking.openings, backend, ledger, label=label), backend.models()
 
 
-def first_sampling(config: TeacherConfig) -> SamplingConfig:
-    """How tokens are drawn in the first round; a plain prompt would go on with the next example."""
+def teacher_of(config: TeacherConfig, samples: int, round_: int = 0) -> Backend:
+    """The backend that writes rationales, ``samples`` of a question at once; a further round draws anew."""
+    # A plain prompt would go on with the next example.
     stop = PLAIN_STOP if config.template == "plain" else ()
-    return config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
+    changes: dict[str, Any] = {"stop": (*config.sampling.stop, *stop)}
+    if round_ and config.retry_temperature is not None:
+        changes["temperature"] = config.retry_temperature
+    return load_backend(
+        config,
+        config.sampling.model_copy(update=changes),
+        Style(template=config.template, schema=SCHEMA if config.structured else None),
+        seed=config.seed + round_,
+        samples=samples,
+    )
 
 
-def _generation(replies: pa.Table, questions: Mapping[str, Question]) -> pa.Table:
-    """REPLIES in, GENERATION out."""
+def _generation(replies: pa.Table, questions: Mapping[str, Question], *, structured: bool) -> pa.Table:
+    """REPLIES in, GENERATION out; ``structured``: the texts are JSON."""
     items, samples = replies["item_id"].to_pylist(), replies["sample"].to_pylist()
     columns = {
         "rationale_id": [f"{item}#{sample}" for item, sample in zip(items, samples, strict=True)],
         "question_id": items,
         "split": [questions[item].split for item in items],
     }
+    if structured:
+        texts = [as_text(text) for text in replies["generated_text"].to_pylist()]
+        errors = replies["error"].to_pylist()
+        columns["generated_text"] = [text or "" for text in texts]
+        columns["error"] = [
+            error or ("" if text else "the text is not the JSON that was asked for")
+            for text, error in zip(texts, errors, strict=True)
+        ]
     return pa.table(
         {
             name: columns.get(name, replies[name] if name in replies.column_names else None)

@@ -20,7 +20,7 @@ from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import SamplingConfig
 from kard_ray.runtime.ledger import Ledger
 from kard_ray.teacher.backends.registry import load_backend
-from kard_ray.teacher.backends.work import Item, Messages
+from kard_ray.teacher.backends.work import Item, Messages, Style
 from kard_ray.teacher.config import TeacherConfig
 from kard_ray.teacher.generation import generate
 from kard_ray.teacher.symbolic_examples import SYMBOLIC_EXAMPLES, family_of
@@ -160,7 +160,8 @@ def _ask(
 ) -> tuple[pa.Table, Mapping[str, str]]:
     stop = SYMBOLIC_STOP if teacher.template == "plain" else ()
     sampling = config.sampling.model_copy(update={"stop": (*config.sampling.stop, *stop)})
-    backend = load_backend(teacher, sampling, seed=teacher.seed + attempt, samples=1, label=NOTES)
+    style = Style(template=teacher.template, label=NOTES)
+    backend = load_backend(teacher, sampling, style, seed=teacher.seed + attempt, samples=1)
     label = f"symbolic, retry {attempt}" if attempt else "symbolic"
     return generate(items, openings, backend, ledger, label=label).table, backend.models()
 

@@ -132,6 +132,7 @@ class EndpointClient:
         key: SecretStr | None = None,
         backoff: Backoff | None = None,
         label: str = "Explanation",
+        schema: Mapping[str, Any] | None = None,
     ) -> None:
         """``key`` spares reading it here, where the environment may be another machine's; ``label``: of plain prompts.
 
@@ -140,7 +141,7 @@ class EndpointClient:
         import openai  # a second, which commands that ask no endpoint need not wait for
 
         self.config, self.model, self.sampling = config, model, sampling
-        self.template, self.seed, self.label = template, seed, label
+        self.template, self.seed, self.label, self.schema = template, seed, label, schema
         self.counts = Counts()
         self._key = key or read_key(url=config.url, key_env=config.key_env, key_file=config.key_file)
         # Given one by one: the package would add a key, an organisation and a project from the environment.
@@ -310,6 +311,9 @@ class EndpointClient:
             body["extra_headers"] = {"Authorization": self._nothing}  # the package wants to be told each time
         if self.sampling.stop:
             body["stop"] = list(self.sampling.stop)
+        if self.schema is not None:
+            form = {"name": "text", "schema": dict(self.schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
         if self.sampling.top_k > 0:
             # No part of OpenAI's API: servers like vLLM know it, others refuse the request or do not care.
             body["extra_body"] = {"top_k": self.sampling.top_k}

@@ -16,8 +16,7 @@ from kard_ray.teacher.backends.base import Reply, Request
 from kard_ray.teacher.backends.endpoint import EndpointClient, EndpointConfig
 from kard_ray.teacher.backends.endpoint_key import read_key
 from kard_ray.teacher.backends.limits import BudgetReachedError
-from kard_ray.teacher.backends.work import Messages, reply_row, tally
-from kard_ray.teacher.prompt import TEMPLATE_VERSION, TeacherTemplate
+from kard_ray.teacher.backends.work import Messages, Style, reply_row, tally
 
 _FAILURES = 100  # requests in a row that all failed after their retries: the endpoint is down
 _BLOCK_ITEMS = 4  # small: a block ends with its slowest request
@@ -31,15 +30,23 @@ class Asking:
     """
 
     def __init__(
-        self, config: EndpointConfig, model: str, sampling: SamplingConfig, template: TeacherTemplate, seed: int,
-        label: str, key: SecretStr | None, openings: dict[str, list[dict[str, str]]], ledger_url: str,
+        self, config: EndpointConfig, model: str, sampling: SamplingConfig, style: Style, seed: int,
+        key: SecretStr | None, openings: dict[str, list[dict[str, str]]], ledger_url: str,
     ) -> None:  # fmt: skip
         ledger = Ledger(ledger_url)
         self.finished = ledger.finished()
         self.writer = ledger.writer()
         self.openings = openings
         self.client = EndpointClient(
-            config, model, sampling, template, seed, ledger.tokens(), key=key, label=label
+            config,
+            model,
+            sampling,
+            style.template,
+            seed,
+            ledger.tokens(),
+            key=key,
+            label=style.label,
+            schema=style.schema,
         )
         self.calls_for = config.samples_per_request
         self.stopped = ""
@@ -97,7 +104,9 @@ class Asking:
         for row in rows:
             self.failed_in_a_row = self.failed_in_a_row + 1 if row["error"] else 0
             if self.failed_in_a_row >= self.most_failures:
-                self.stopped = f"the last {self.failed_in_a_row} requests failed, the last one so: {row['error']}"
+                self.stopped = (
+                    f"the last {self.failed_in_a_row} requests failed, the last one so: {row['error']}"
+                )
 
 
 class Remote:
@@ -106,11 +115,10 @@ class Remote:
     block_items = _BLOCK_ITEMS
 
     def __init__(
-        self, config: EndpointConfig, model: str, sampling: SamplingConfig, template: TeacherTemplate, seed: int,
-        label: str = "Explanation",
-    ) -> None:  # fmt: skip
+        self, config: EndpointConfig, model: str, sampling: SamplingConfig, style: Style, seed: int
+    ) -> None:
         self._config, self._model, self._sampling = config, model, sampling
-        self._template, self._seed, self._label = template, seed, label
+        self._style, self._seed = style, seed
         # Read here: the environment of a worker may be another machine's.
         self._key = read_key(url=config.url, key_env=config.key_env, key_file=config.key_file)
 
@@ -120,7 +128,7 @@ class Remote:
             "model": self._model,
             "endpoint": self._config.content(),
             "sampling": self._sampling.content(),
-            "template": [self._template, TEMPLATE_VERSION, self._label],
+            "style": self._style.identity(),
             "seed": self._seed,
         }
 
@@ -140,9 +148,8 @@ class Remote:
                 self._config,
                 self._model,
                 self._sampling,
-                self._template,
+                self._style,
                 self._seed,
-                self._label,
                 self._key,
                 plain,
                 ledger.url,

@@ -12,8 +12,8 @@ from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
 from kard_ray.runtime.ledger import Ledger
 from kard_ray.runtime.models import ResolvedModel
-from kard_ray.teacher.backends.work import Messages, expanded, reply_row, tally
-from kard_ray.teacher.prompt import TEMPLATE_VERSION, TeacherTemplate, prompt_ids
+from kard_ray.teacher.backends.work import Messages, Style, expanded, reply_row, tally
+from kard_ray.teacher.prompt import prompt_ids
 
 
 class VllmConfig(Frozen):
@@ -26,14 +26,13 @@ class Tokenizing:
     """Token ids of every prompt; an actor's callable. Prompts that leave no room for the text go to the ledger."""
 
     def __init__(
-        self, model_path: str, openings: dict[str, list[dict[str, str]]], template: TeacherTemplate, label: str,
-        room: int, limit: int, ledger_url: str,
+        self, model_path: str, openings: dict[str, list[dict[str, str]]], style: Style, room: int, limit: int,
+        ledger_url: str,
     ) -> None:  # fmt: skip
         from transformers import AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-        self.openings, self.template, self.label = openings, template, label
-        self.room, self.limit = room, limit
+        self.openings, self.style, self.room, self.limit = openings, style, room, limit
         self.writer = Ledger(ledger_url).writer()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -67,7 +66,7 @@ class Tokenizing:
 
     def _ids(self, row: Mapping[str, Any]) -> list[int]:
         messages = [*self.openings[row["opening"]], {"role": "user", "content": row["turn"]}]
-        return prompt_ids(self.tokenizer, messages, self.template, self.label)
+        return prompt_ids(self.tokenizer, messages, self.style.template, self.style.label)
 
 
 class Keeping:
@@ -101,11 +100,11 @@ class Vllm:
     """The backend of :class:`VllmConfig`."""
 
     def __init__(
-        self, model: ResolvedModel, engine: EngineConfig, sampling: SamplingConfig, template: TeacherTemplate,
-        seed: int, samples: int, label: str = "Explanation",
+        self, model: ResolvedModel, engine: EngineConfig, sampling: SamplingConfig, style: Style,
+        seed: int, samples: int,
     ) -> None:  # fmt: skip
         self._model, self._engine, self._sampling = model, engine, sampling
-        self._template, self._seed, self._label = template, seed, label
+        self._style, self._seed = style, seed
         self.block_items = max(1, engine.batch_rows // samples)
 
     def identity(self) -> Mapping[str, Any]:
@@ -114,7 +113,7 @@ class Vllm:
             "model": self._model.ref,
             "revision": self._model.revision,
             "sampling": self._sampling.content(),
-            "template": [self._template, TEMPLATE_VERSION, self._label],
+            "style": self._style.identity(),
             "engine": self._engine.content(),
             "seed": self._seed,
         }
@@ -128,7 +127,11 @@ class Vllm:
     ) -> ray.data.Dataset:
         """See :class:`~kard_ray.teacher.backends.work.Backend`."""
         generate = generation(
-            model_path=self._model.path, config=self._engine, sampling=self._sampling, seed=self._seed
+            model_path=self._model.path,
+            config=self._engine,
+            sampling=self._sampling,
+            seed=self._seed,
+            json_schema=self._style.schema,
         )
         plain = {name: [dict(message) for message in messages] for name, messages in openings.items()}
         tokens = prompts.map_batches(
@@ -136,8 +139,7 @@ class Vllm:
             fn_constructor_args=(
                 self._model.path,
                 plain,
-                self._template,
-                self._label,
+                self._style,
                 self._sampling.max_tokens,
                 self._engine.max_model_tokens,
                 ledger.url,

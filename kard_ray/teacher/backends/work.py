@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from kard_ray.runtime.ledger import Ledger
+from kard_ray.teacher.prompt import TEMPLATE_VERSION, TeacherTemplate
 
 if TYPE_CHECKING:
     import ray
@@ -46,6 +47,19 @@ class Item:
     opening: str
     turn: str
     samples: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Style:
+    """How a conversation becomes a prompt, and what form the text must have."""
+
+    template: TeacherTemplate = "chat"
+    label: str = "Explanation"  # opens the teacher's turns in a plain prompt
+    schema: Mapping[str, Any] | None = None  # JSON schema of the text
+
+    def identity(self) -> list[Any]:
+        """JSON of it, with the version of the code that writes prompts."""
+        return [self.template, TEMPLATE_VERSION, self.label, self.schema]
 
 
 class Backend(Protocol):

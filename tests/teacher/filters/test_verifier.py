@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,23 @@ def test_scores_are_the_sums_of_what_the_model_gives_each_token_of_an_answer(fol
 
 def test_a_batch_is_judged_as_one_by_one(folder: Path) -> None:
     draw = random.Random(0)
-    words = ["9", "is", "larger", "than", "4", "so", "the", "first", "number", "population", "of", "Norway", "area", "Chile", "square"]
+    words = [
+        "9",
+        "is",
+        "larger",
+        "than",
+        "4",
+        "so",
+        "the",
+        "first",
+        "number",
+        "population",
+        "of",
+        "Norway",
+        "area",
+        "Chile",
+        "square",
+    ]
     samples = [
         written(
             " ".join(draw.choices(words, k=draw.randrange(30))),
@@ -154,41 +171,33 @@ def test_the_verifier_reads_the_conclusion_only_where_that_is_asked_for(folder: 
 
 @pytest.mark.engine
 @pytest.mark.timeout(600)
-def test_a_small_real_model_follows_clear_reasoning() -> None:
+def test_a_small_real_model_answers_what_the_reasoning_says() -> None:
     ref = "bundled:smollm2-135m-instruct"
     check = Verifier(model=ref).load(resolve_model(ref).path)
-    clear = [
+    # Nothing but the rationale tells which option is right, so only a verifier that reads it can.
+    cases = [
         (
-            "Which animal can fly?",
-            ("a sparrow", "a horse"),
-            "A sparrow has wings and flies. A horse has none.",
-            0,
+            "Which box holds the ball?",
+            "The ball was put into {}, and nobody moved it.",
+            ("the red box", "the blue box", "the green box"),
         ),
         (
-            "Is ice warmer than steam?",
-            ("yes", "no"),
-            "Ice is frozen water and cold. Steam is hot. It is not warmer.",
-            1,
+            "Where does Anna live?",
+            "Anna has bought a house in {} and moved there with her family.",
+            ("Lisbon", "Oslo"),
         ),
         (
-            "What is the capital of France?",
-            ("Berlin", "Madrid", "Paris", "Rome", "Oslo"),
-            "France is governed from Paris, and Paris is its capital.",
-            2,
-        ),
-        (
-            "Which is a fruit?",
-            ("iron", "an apple", "a stone"),
-            "Iron is a metal. An apple grows on a tree and is eaten.",
-            1,
+            "What does the shop sell?",
+            "The shop's sign and its windows show nothing but {}.",
+            ("shoes", "bread", "lamps", "flowers", "books"),
         ),
     ]
-    samples = [
-        written(text, question=asked, options=options, answer=answer)
-        for asked, options, text, right in clear
-        for answer in (right, (right + 1) % len(options))
+    read = [
+        (asked, text.format(option), options, i)
+        for asked, text, options in cases
+        for i, option in enumerate(options)
     ]
-    found = check.reasons(samples)
-    kept = [it is None for it in found]
-    assert sum(kept[::2]) >= 3  # of four gold answers
-    assert sum(kept[1::2]) <= 1  # of four wrong ones
+    right = [written(text, question=q, options=options, answer=i) for q, text, options, i in read]
+    wrong = [replace(it, answer=(it.answer + 1) % len(it.options)) for it in right]
+    assert sum(it is None for it in check.reasons(right)) >= 8  # of 10; 3 by chance
+    assert sum(it is None for it in check.reasons(wrong)) <= 2

@@ -1,0 +1,6 @@
+"""Stage compression as a Ray job: ``ray job submit --working-dir . -- python jobs/compression.py --recipe RECIPE``."""
+
+from entry import main
+
+if __name__ == "__main__":
+    main("compression")
