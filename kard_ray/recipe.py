@@ -120,10 +120,10 @@ def _sentence(detail: Any) -> str:
     names = [str(part) for part in detail["loc"]]
     if len(names) > 1 and names[0] == "benchmark":
         del names[1]
-    if len(names) > 2 and names[:2] == ["knowledge", "corpus"]:
+    if len(names) > 2 and names[:2] in (["knowledge", "corpus"], ["teacher", "backend"]):
         del names[2]
     field = ".".join(names)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"field {field}: there is no such field; look at its spelling and at the group it stands in."
     if detail["type"] == "missing":
         return f"field {field}: it is missing and has no default."

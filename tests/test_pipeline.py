@@ -40,8 +40,10 @@ def changed(recipe_path: str, *overrides: str) -> set[str]:
 
 
 def test_the_steps_stand_in_order_and_every_stage_has_one(recipe_path: str) -> None:
-    steps = pipeline(recipe_path).steps()
+    steps = pipeline(recipe_path, "symbolic={}").steps()
     assert list(dict.fromkeys(step.stage for step in steps)) == list(STAGES)
+    without = [step.stage for step in pipeline(recipe_path).steps()]
+    assert [stage for stage in STAGES if stage not in without] == ["symbolic", "compression", "examples"]
     assert [step.label for step in steps if step.stage == "train"] == [
         f"train/{method}" for method in METHODS
     ]
@@ -151,7 +153,7 @@ def test_changed_questions_are_another_benchmark_and_everything_below(
 
 
 def test_without_questions_there_is_a_knowledge_base_and_nothing_else(recipe_path: str) -> None:
-    mine = pipeline(recipe_path, "benchmark=null")
+    mine = pipeline(recipe_path, "benchmark=null", "symbolic={}")
     assert [step.label for step in mine.steps(["knowledge"])] == ["knowledge"]
     for stage in STAGES:
         if stage != "knowledge":

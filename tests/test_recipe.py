@@ -177,3 +177,20 @@ def test_bytes_that_are_no_text_a_folder_and_a_missing_file_are_told(tmp_path: P
     assert refused(missing) == [
         f"recipe {missing} does not exist; recipes that come with kard_ray are in jobs/recipes/."
     ]
+
+
+def test_a_wrong_field_of_the_teachers_backend_is_named_as_the_recipe_writes_it(tmp_path: Path) -> None:
+    backend = "teacher.backend={kind: endpoint, url: 'ftp://a', concurrency: 0, key: sk-1}"
+    told = refused(written(tmp_path), backend)
+    assert {line.split("field ")[1].split(":")[0] for line in told} == {
+        "teacher.backend.url",
+        "teacher.backend.concurrency",
+        "teacher.backend.key",
+    }
+
+
+def test_a_filters_settings_are_checked_and_named(tmp_path: Path) -> None:
+    told = refused(written(tmp_path), "teacher.filters=[concludes, {length: {most: 3}}]")
+    assert len(told) == 1
+    assert "teacher.filters.1.length.most: there is no such field" in told[0]
+    assert "there is no filter 'shortness'" in refused(written(tmp_path), "teacher.filters=[shortness]")[0]

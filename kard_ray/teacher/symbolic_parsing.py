@@ -138,7 +138,8 @@ _TURN = re.compile(rf"^[ \t]*[#*_ \t]*(?:{'|'.join(TURN_LABELS)})[*_]*:", re.IGN
 # "So the answer is ..." closes every rationale. A general "check that the answer is a whole number" tells nothing.
 _CONCLUSION = re.compile(
     r"\b(?:(?:so|thus|hence|therefore)\b,?\s+the\s+(?:\w+\s+)?|the\s+(?:correct|right|final|gold)\s+)"
-    r"(?:answer|option|choice)\s+(?:is|was|must be|would be)\b",
+    r"(?:answer|option|choice)\s+(?:is|was|must be|would be)\b"
+    r"|\banswer\s+is:?\s*\(?[A-Z]\)",  # an option's letter
     re.IGNORECASE,
 )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e import teacher_faults as faults
 from tests.e2e.world import World, copy_run, kard_ray, only, succeed
+from tests.teacher.backends.endpoint_server import Behaviour, read_log, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -71,8 +73,6 @@ def test_a_refused_key_is_one_sentence_and_costs_one_round_of_requests(
     key.write_text("sk-not-the-right-one-0123456789")
     key.chmod(0o600)
     log = tmp_path / "requests.jsonl"
-    from tests.teacher.backends.endpoint_server import Behaviour, serving
-
     with serving(log, Behaviour(key="sk-the-right-one")) as server:
         backend = faults.endpoint(server.url) | {"key_file": str(key)}
         refused = kard_ray(*faults.command(world, run, questions, backend))
@@ -98,3 +98,52 @@ def test_the_recorded_teacher_is_asked_through_the_same_stage(
     assert counts["kept"] == EXPECTED - wrong
     told = json.loads((run / "run.json").read_text())
     assert told["recipe"]["teacher"]["backend"] == backend
+
+
+def test_symbolic_knowledge_is_written_read_compressed_and_given_examples(
+    world: World, questions: Path, prepared: Path, tmp_path: Path
+) -> None:
+    run = copy_run(prepared, tmp_path / "run")
+    with faults.server(tmp_path, latency=(0.0, 0.01)) as (url, log):
+        _, *arguments = faults.command(world, run, questions, faults.endpoint(url))
+        for name, value in (
+            ("questions.train", 40),
+            ("symbolic", {"rationales": 1, "retries": 2}),
+            ("curriculum.compression", {"kind": "self_information", "model": str(world.llama)}),
+            ("curriculum.examples", 6),
+        ):
+            arguments += ["--set", f"{name}={json.dumps(value)}"]
+        for stage in ("rationales", "symbolic", "compression", "examples"):
+            succeed(stage, *arguments)
+        asked = len(read_log(log))
+        again = succeed("symbolic", *arguments)
+        assert "symbolic: finished before, skipped" in again.err
+        assert len(read_log(log)) == asked
+    symbolic, compressed = only(run, "symbolic"), only(run, "compression")
+    by_attempt = symbolic["counts"]["read_at_attempt"]
+    assert len(by_attempt) > 1  # every fourth text cannot be read at first
+    assert sum(by_attempt.values()) + symbolic["counts"]["failures"] == 40
+    assert asked == 40 * faults.SAMPLES + 40 + (40 - by_attempt["0"]) + (
+        40 - by_attempt["0"] - by_attempt["1"]
+    )
+
+    rows = pq.read_table(compressed["folder"] / "compressed.parquet").to_pylist()
+    whole = pq.read_table(symbolic["folder"] / "symbolic.parquet").to_pylist()
+    texts = {row["rationale_id"]: (row["summary"], row["supplement"]) for row in whole}
+    assert len(rows) == 4 * len(texts)
+    for row in rows:
+        if row["stage"] == 1:
+            assert (row["summary"], row["supplement"]) == texts[row["rationale_id"]]
+        if row["stage"] == 4:
+            assert (row["summary"], row["supplement"]) == ("", "")
+    counts = compressed["counts"]
+    for wanted, achieved in zip(counts["asked_fractions"], counts["achieved_fractions"], strict=True):
+        assert abs(wanted - achieved) <= 0.03
+
+    shots = pq.read_table(only(run, "examples")["folder"] / "examples.parquet").to_pylist()
+    train = {row["question_id"] for row in shots}
+    assert len(train) == 40
+    assert train >= {row["question_id"] for row in whole}
+    for row in shots:
+        assert len(set(row["shots"])) == 6
+        assert set(row["shots"]) <= train - {row["question_id"]}

@@ -94,6 +94,7 @@ def test_a_text_without_two_good_sections_is_refused_with_the_reason(text: str, 
         "Therefore, the correct answer is 84.",
         "Thus the right option must be the second.",
         "The correct answer is to evaporate.",
+        "The answer is (C).",
     ],
 )
 def test_a_section_that_tells_the_answer_is_refused(leak: str) -> None:

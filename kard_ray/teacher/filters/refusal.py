@@ -2,7 +2,8 @@
 
 Only what the teacher says of itself counts. "Plants cannot move", "World War I cannot be overlooked" and "we cannot
 conclude that" are reasoning: of 115,170 published gpt-3.5 rationales, of which nearly 1 % hold "we cannot" or its like,
-19 are dropped, and each of them refuses, or speaks of itself.
+19 are dropped. The phrases were chosen on these same texts, and three of the 19 ("we cannot provide an explanation")
+may be reasoning.
 """
 
 from __future__ import annotations

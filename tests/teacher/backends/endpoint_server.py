@@ -28,6 +28,8 @@ from typing import Any
 
 from aiohttp import web
 
+from kard_ray.teacher.symbolic_parsing import SUMMARY, SUPPLEMENT
+
 MODEL = "teacher-1"
 KINDS = (
     # An HTTP status from 400 is a kind too. These are: the account, the connection, the body, and what is in it.
@@ -94,9 +96,17 @@ def prompt_hash(prompt: str) -> str:
 
 
 def text_for(prompt: str, seed: int | None, choice: int) -> str:
-    """What a well-behaved reply says: a few words, and the conclusion when the prompt shows the gold answer."""
+    """What a well-behaved reply says: a few words, and the conclusion when the prompt shows the gold answer.
+
+    Symbolic knowledge where the prompt asks for it.
+    """
     rng = random.Random(f"{prompt_hash(prompt)} {seed} {choice}")
     said = " ".join(rng.choices(_WORDS, k=rng.randint(4, 9))).capitalize()
+    if SUMMARY in prompt:  # symbolic knowledge is asked for; every fourth text lacks its second part
+        notes = " ".join(rng.choices(_WORDS, k=24))
+        return f"{SUMMARY}: {said} {notes}." + (
+            f"\n{SUPPLEMENT}: {notes} {said}." if rng.random() < 0.75 else ""
+        )
     gold = _GOLD.findall(prompt)
     return f"{said}. So the answer is {gold[-1]}." if gold else f"{said}."
 

@@ -30,7 +30,7 @@ def reason(
         passages=passages,
         answer_form="text",
     )
-    (check,) = filters_named([by])  # type: ignore[list-item]
+    (check,) = filters_named([by])
     return check.reason(written)
 
 

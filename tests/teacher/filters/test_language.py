@@ -10,7 +10,10 @@ TEXTS = {
     "en": "The sun gives plants the energy that they need for photosynthesis, so they grow and bloom.",
     "de": "Die Sonne gibt den Pflanzen die Energie, die sie für die Photosynthese brauchen, also wachsen sie.",
     "fr": "Le soleil donne aux plantes l'énergie dont elles ont besoin pour la photosynthèse et la croissance.",
-    "zh": "太阳为植物提供光合作用所需的能量。植物在光合作用中把二氧化碳和水变成糖和氧气，并用这些糖来发芽、生长和开花。",
+    "zh": (
+        "太阳为植物提供光合作用所需的能量。"
+        "植物在光合作用中把二氧化碳和水变成糖和氧气，并用这些糖来发芽、生长和开花。"
+    ),
 }
 QUESTIONS = {
     "en": "What is responsible for the growth of plants in the garden?",
