@@ -35,6 +35,7 @@ MODEL = "bundled:smollm2-135m-instruct"
 HF_BATCH, HF_PROMPTS = 8, 96
 WAYS = ("bare", "stage", "transformers")
 SIZES = (10_000, 100_000)
+CORES = "KARD_RAY_BENCHMARK_CORES"  # how many the engine uses; handed to the processes of the ways
 
 
 def teacher_config() -> Any:
@@ -46,7 +47,12 @@ def teacher_config() -> Any:
         model=MODEL,
         samples=SAMPLES,
         sampling=SamplingConfig(temperature=0.8, top_k=40, max_tokens=MAX_TOKENS),
-        engine=EngineConfig(max_model_tokens=2048, max_sequences=64, batch_rows=32),
+        engine=EngineConfig(
+            max_model_tokens=2048,
+            max_sequences=64,
+            batch_rows=32,
+            cpu_cores=int(os.environ.get(CORES, "0")) or None,
+        ),
         seed=SEED,
     )
 
@@ -65,41 +71,52 @@ def work(questions: int) -> tuple[Any, list[Any]]:
     return asking.openings, items
 
 
-def prompts(questions: int, model_path: str) -> list[list[int]]:
-    """Token ids of every sample's prompt."""
+def prompts(questions: int) -> dict[str, Any]:
+    """Token ids of every sample's prompt, and what the other ways need to know of the engine's settings.
+
+    In a process of its own: vLLM does not start in one that has imported all that the stages import.
+    """
     from transformers import AutoTokenizer
 
+    from kard_ray.runtime.engine import _environment, engine_kwargs
+    from kard_ray.runtime.models import resolve_model
     from kard_ray.teacher.prompt import prompt_ids
 
-    tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
+    config = teacher_config()
+    path = resolve_model(MODEL).path
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     openings, items = work(questions)
     rows = []
     for item in items:
         messages = [*openings[item.opening], {"role": "user", "content": item.turn}]
         rows += [prompt_ids(tokenizer, messages, "chat")] * len(item.samples)
-    return rows
+    return {
+        "model": path,
+        "ids": rows,
+        "environment": _environment(config.engine, "cpu"),
+        "engine": engine_kwargs(config.engine, "cpu", seed=SEED),
+        "sampling": {
+            name: getattr(config.sampling, name) for name in ("temperature", "top_k", "top_p", "max_tokens")
+        },
+    }
+
+
+def prepared(questions: int) -> dict[str, Any]:
+    """What :func:`prompts` gives, from its process."""
+    return in_process("prompts", str(questions))
 
 
 def bare(questions: int) -> dict[str, float]:
     """vLLM alone, in this process."""
+    given = prepared(questions)
     began = time.perf_counter()
-    config = teacher_config()
-    from kard_ray.runtime.engine import _environment, engine_kwargs
-
-    os.environ.update(_environment(config.engine, "cpu"))
-    from kard_ray.runtime.models import resolve_model
-
-    model = resolve_model(MODEL)
-    ids = prompts(questions, model.path)
+    os.environ.update(given["environment"])
     from vllm import LLM, SamplingParams
 
-    engine = LLM(model=model.path, **engine_kwargs(config.engine, "cpu", seed=SEED))
-    sampling = config.sampling
-    parameters = SamplingParams(
-        temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p, max_tokens=MAX_TOKENS
-    )
+    engine = LLM(model=given["model"], **given["engine"])
+    parameters = SamplingParams(**given["sampling"])
     start = time.perf_counter()
-    outputs = engine.generate([{"prompt_token_ids": row} for row in ids], parameters, use_tqdm=False)
+    outputs = engine.generate([{"prompt_token_ids": row} for row in given["ids"]], parameters, use_tqdm=False)
     end = time.perf_counter()
     generated = sum(len(output.outputs[0].token_ids) for output in outputs)
     return {"start": start - began, "seconds": end - start, "tokens": generated, "rows": len(outputs)}
@@ -111,11 +128,10 @@ def stage(questions: int) -> dict[str, float]:
     import ray
 
     from kard_ray.runtime.ledger import Ledger
-    from kard_ray.runtime.session import WORKER_ENVIRONMENT, ClusterConfig, ray_session
+    from kard_ray.runtime.session import ClusterConfig, ray_session
     from kard_ray.teacher.generation import generate
     from kard_ray.teacher.rationales import teacher_of
 
-    assert WORKER_ENVIRONMENT
     config = teacher_config()
     openings, items = work(questions)
     with tempfile.TemporaryDirectory() as folder, ray_session(ClusterConfig()):
@@ -123,7 +139,7 @@ def stage(questions: int) -> dict[str, float]:
         table = generate(items, openings, backend, Ledger(folder), label="rationales").table
         end = time.time()
         actors = ray._private.state.actors().values()
-        (engine,) = [actor for actor in actors if "vLLM" in json.dumps(actor)]
+        (engine,) = [actor for actor in actors if "vLLM" in str(actor)]
     start = engine["StartTime"] / 1000
     tokens = sum(table["generated_tokens"].to_pylist())
     assert not any(table["error"].to_pylist())
@@ -136,10 +152,8 @@ def transformers(questions: int) -> dict[str, float]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from kard_ray.runtime.models import resolve_model
-
-    model_path = resolve_model(MODEL).path
-    ids = prompts(questions, model_path)
+    given = prepared(questions)
+    model_path, ids = given["model"], given["ids"]
     ids = ids[:: max(1, len(ids) // HF_PROMPTS)][:HF_PROMPTS]
     tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True, padding_side="left")
     model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.bfloat16, local_files_only=True)
@@ -220,7 +234,7 @@ def memory(questions: int) -> dict[str, float]:
     return {"rows": manifest.rows["rationales"], "peak": peak[0], "seconds": seconds}
 
 
-def in_process(*arguments: str) -> dict[str, float]:
+def in_process(*arguments: str) -> dict[str, Any]:
     """What one way measured, in a process of its own."""
     done = subprocess.run(
         [sys.executable, __file__, "--child", *arguments], stdout=subprocess.PIPE, text=True, check=True
@@ -233,20 +247,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", choices=("speed", "memory"))
     parser.add_argument("--questions", type=int, default=512)
+    parser.add_argument("--cores", type=int, help="cores of the engine; default: all")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
         name, count = options.child
-        ways = {"bare": bare, "stage": stage, "transformers": transformers, "memory": memory}
+        ways: dict[str, Any] = {way.__name__: way for way in (prompts, bare, stage, transformers, memory)}
         print(json.dumps(ways[name](int(count))))
         return
+    if options.cores:
+        os.environ[CORES] = str(options.cores)
     print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     if options.only != "memory":
         print(
             "| way | start, s | rows | tokens | seconds | tokens/s | of bare |\n|---|---|---|---|---|---|---|"
         )
         base = 0.0
-        for way in WAYS:
+        for way in options.ways:
             found = in_process(way, str(options.questions))
             rate = found["tokens"] / found["seconds"]
             base = base or rate

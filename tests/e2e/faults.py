@@ -13,8 +13,7 @@ from typing import Literal
 import lance
 
 from kard_ray.knowledge.idset import IdSet
-from kard_ray.runtime.session import processes_of
-from tests.e2e.world import World, running, sessions_in, succeed, write_jsonl
+from tests.e2e.world import World, running, sessions_in, succeed, workers, write_jsonl
 
 DOCUMENTS = 4000
 FILES = 4
@@ -74,7 +73,7 @@ def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log
             if due is None and done(run) >= finished and sessions_in(ray_folder):
                 due = now + delay
             if due is not None and now >= due:
-                victims = [process.pid] if target == "driver" else workers(ray_folder)
+                victims = [process.pid] if target == "driver" else workers(ray_folder, WORKERS)
                 if victims:
                     killed = Kill(target=target, seconds=round(now - started, 1), phase=phase(run))
                     os.kill(rng.choice(victims), signal.SIGKILL)
@@ -84,20 +83,6 @@ def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log
     if target == "driver" and killed is not None:
         succeed(*arguments)
     return killed
-
-
-def workers(ray_folder: Path) -> list[int]:
-    """Ids of the processes of this very cluster that read shards or write fragments now."""
-    found = []
-    for session in sessions_in(ray_folder):
-        for pid in processes_of(session):
-            try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if line.startswith(WORKERS):
-                found.append(pid)
-    return found
 
 
 def done(run: Path) -> int:

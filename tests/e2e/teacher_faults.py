@@ -19,8 +19,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kard_ray.runtime.session import processes_of
-from tests.e2e.world import REPOSITORY, RIVERS, World, running, sessions_in, succeed, wait_until, write_jsonl
+from tests.e2e.world import REPOSITORY, RIVERS, World, running, sessions_in, succeed, workers, write_jsonl
 from tests.teacher.backends.endpoint_server import MODEL, Received, read_log, text_for
 
 QUESTIONS, SAMPLES, CONCURRENCY = 400, 2, 16
@@ -116,7 +115,7 @@ def with_one_kill(arguments: Sequence[str | Path], run: Path, seed: int, log: Pa
     with running(*arguments, log=log) as (process, ray_folder):
         while process.poll() is None and killed is None:
             count = written(run)
-            victims = [process.pid] if target == "driver" else workers(ray_folder)
+            victims = [process.pid] if target == "driver" else workers(ray_folder, WORKERS)
             if count >= due and victims and sessions_in(ray_folder):
                 os.kill(rng.choice(victims), signal.SIGKILL)
                 killed = Kill(target=target, written=count)
@@ -126,20 +125,6 @@ def with_one_kill(arguments: Sequence[str | Path], run: Path, seed: int, log: Pa
     if target == "driver" and killed is not None:
         succeed(*arguments)
     return killed
-
-
-def workers(ray_folder: Path) -> list[int]:
-    """Ids of the processes of this very cluster that ask the teacher now."""
-    found = []
-    for session in sessions_in(ray_folder):
-        for pid in processes_of(session):
-            try:
-                line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if line.startswith(WORKERS):
-                found.append(pid)
-    return found
 
 
 def written(run: Path) -> int:
@@ -160,8 +145,3 @@ def repeated(log: Path) -> tuple[int, int]:
     for row in found:
         seen[row.prompt, row.seed] += 1
     return len(seen), len(found) - len(seen)
-
-
-def wait_for_requests(log: Path, count: int) -> None:
-    """Until the server has received ``count`` requests."""
-    wait_until(lambda: len(read_log(log)) >= count, seconds=120, what=f"{count} requests were received")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from kard_ray.runtime.session import processes_of
 from tests.e2e.conftest import Finished
 from tests.e2e.world import (
     TEST,
@@ -24,32 +23,34 @@ from tests.e2e.world import (
     manifests,
     only,
     running,
-    sessions_in,
     succeed,
     wait_until,
+    workers,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
-def parts(run: Path, stage: str) -> list[Path]:
-    return sorted(run.glob(f"{stage}/*/_parts/*.parquet"))
+def journals(run: Path) -> list[Path]:
+    return sorted(run.glob("ledger/replies/*.jsonl"))
 
 
-def mark_finished_rows(found: list[Path], id_column: str, text_column: str) -> dict[str, str]:
-    """Write a mark into every row of the part files and return it by row id: a row made anew would not have it."""
+def mark_finished_texts(found: list[Path]) -> dict[str, str]:
+    """Write a mark into every reply and return it by rationale: a text that was written anew would not have it."""
     marks = {}
     for path in found:
-        table = pq.read_table(path)
-        marked = [f"kept from before: {row_id}" for row_id in table[id_column].to_pylist()]
-        marks |= dict(zip(table[id_column].to_pylist(), marked, strict=True))
-        at = table.schema.get_field_index(text_column)
-        pq.write_table(table.set_column(at, text_column, pa.array(marked)), path)
+        rows = [
+            json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")
+        ]
+        for row in rows:
+            name = f"{row['item_id']}#{row['sample']}"
+            marks[name] = row["generated_text"] = f"kept from before: {name}"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return marks
 
 
 @pytest.mark.engine
-def test_the_teacher_never_writes_a_finished_rationale_again(
+def test_the_teacher_never_writes_a_finished_rationale_again_though_driver_and_engine_die(
     finished: Finished, world: World, tmp_path: Path
 ) -> None:
     run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge")
@@ -58,17 +59,24 @@ def test_the_teacher_never_writes_a_finished_rationale_again(
     expected |= {f"q{at}#0" for at in range(TRAIN, TRAIN + TEST)}
     command = ("rationales", world.recipe, "--run-dir", run, "--set", f"teacher.samples={samples}")
     command += ("--set", "teacher.sampling.max_tokens=150")
-    slow = ("--set", "teacher.engine.max_sequences=2", "--set", "teacher.engine.batch_rows=2")
-    kill_when(lambda: parts(run, "rationales"), *command, *slow, log=tmp_path / "log")
+    command += ("--set", "teacher.engine.max_sequences=2", "--set", "teacher.engine.batch_rows=2")
+    kill_when(lambda: journals(run), *command, log=tmp_path / "log")
     assert manifests(run, "rationales") == []
 
-    marks = mark_finished_rows(parts(run, "rationales"), "rationale_id", "generated_text")
+    marks = mark_finished_texts(journals(run))
     assert 0 < len(marks) < len(expected)
-    done = succeed(*command)
-    assert f"rationales: {len(marks)} of {len(expected)} rows were finished before and are kept" in (
-        done.out + done.err
-    )
-    assert "rationales: starts (unfinished: finished rows or checkpoints are kept)" in done.err
+    before = set(journals(run))
+    with running(*command, log=tmp_path / "second") as (process, ray_folder):
+        # The engine of the second run dies too, in the middle: Ray starts another one, and the run goes on.
+        wait_until(
+            lambda: set(journals(run)) - before and workers(ray_folder, (b"VLLM::EngineCore",)),
+            seconds=240,
+            what="the second run's engine has written something",
+        )
+        os.kill(workers(ray_folder, (b"VLLM::EngineCore",))[0], signal.SIGKILL)
+        assert process.wait(timeout=300) == 0, (tmp_path / "second").read_text()[-6000:]
+    kept = f"rationales: {len(marks)} of {len(expected)} texts were written before and are kept"
+    assert kept in (tmp_path / "second").read_text()
 
     manifest = only(run, "rationales")
     table = pq.read_table(manifest["folder"] / "rationales.parquet")
@@ -76,7 +84,6 @@ def test_the_teacher_never_writes_a_finished_rationale_again(
     assert table.num_rows == len(rationales)
     assert rationales.keys() == expected
     assert {i: text for i, text in rationales.items() if text.startswith("kept from before")} == marks
-    assert not parts(run, "rationales")
 
 
 # 60 steps: long enough to be killed in the middle. A checkpoint at each step changes nothing in the outcome.
@@ -151,18 +158,8 @@ def test_training_survives_the_death_of_its_worker(
     run, log = prepared("worker"), tmp_path / "log"
     with running(*train_command(world, run), *EACH_STEP, log=log) as (process, ray_folder):
         wait_until(checkpoint_registered(run), seconds=240, what="a checkpoint was registered")
-        (worker,) = training_workers(ray_folder)
+        (worker,) = workers(ray_folder, (b"ray::RayTrainWorker",))
         os.kill(worker, signal.SIGKILL)
         assert process.wait(timeout=300) == 0, log.read_text()[-6000:]
     assert 0 < only(run, "train/kard")["counts"]["resumed_at_step"] < STEPS, log.read_text()[-6000:]
     assert_same_weights(run, undisturbed)
-
-
-def training_workers(ray_folder: Path) -> list[int]:
-    """Ids of the processes of this very cluster that hold a Ray Train worker."""
-    return [
-        pid
-        for session in sessions_in(ray_folder)
-        for pid in processes_of(session)
-        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
-    ]

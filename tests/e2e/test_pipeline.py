@@ -93,7 +93,7 @@ def test_counts_add_up_from_questions_to_predictions(finished: Finished) -> None
     rationales = only(run, "rationales")
     samples = TRAIN * SAMPLES + TEST * TEST_SAMPLES
     counts = rationales["counts"]
-    assert rationales["rows"] == {"rationales": samples}
+    assert rationales["rows"] == {"rationales": samples, "failures": 0}
     assert counts["samples"] == samples == counts["kept"] + sum(counts["dropped"].values())
     assert counts["questions"] == TRAIN + TEST
     table = pq.read_table(rationales["folder"] / "rationales.parquet")

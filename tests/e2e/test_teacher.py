@@ -85,21 +85,6 @@ def test_a_refused_key_is_one_sentence_and_costs_one_round_of_requests(
     assert not any(b"sk-not" in path.read_bytes() for path in files)
 
 
-def test_the_recorded_teacher_is_asked_through_the_same_stage(
-    world: World, questions: Path, prepared: Path, tmp_path: Path
-) -> None:
-    run = copy_run(prepared, tmp_path / "run")
-    recording = faults.write_recording(tmp_path)
-    backend: dict[str, object] = {"kind": "recorded", "path": str(recording)}
-    succeed(*faults.command(world, run, questions, backend))
-    counts = only(run, "rationales")["counts"]
-    wrong = sum((n + s) % 3 == 0 for n in range(faults.QUESTIONS) for s in range(faults.SAMPLES))
-    assert counts["dropped"] == {"concludes": wrong}
-    assert counts["kept"] == EXPECTED - wrong
-    told = json.loads((run / "run.json").read_text())
-    assert told["recipe"]["teacher"]["backend"] == backend
-
-
 def test_symbolic_knowledge_is_written_read_compressed_and_given_examples(
     world: World, questions: Path, prepared: Path, tmp_path: Path
 ) -> None:

@@ -175,6 +175,20 @@ def left_in(folder: Path) -> list[int]:
     return [pid for session in sessions_in(folder) for pid in processes_of(session)]
 
 
+def workers(ray_folder: Path, names: tuple[bytes, ...]) -> list[int]:
+    """Ids of the processes of this very cluster whose title begins with one of ``names``."""
+    found = []
+    for session in sessions_in(ray_folder):
+        for pid in processes_of(session):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if line.startswith(names):
+                found.append(pid)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a command did."""
