@@ -12,7 +12,9 @@ from kard_ray.runtime.artifacts import RunDirectory
 from kard_ray.teacher.backends.work import reply_row
 from kard_ray.teacher_estimate import estimate_rationales, print_teacher_estimate
 
-ENDPOINT = "teacher.backend={kind: endpoint, url: 'http://127.0.0.1:9/v1', prompt_price: 1.0, generated_price: 2.0}"
+ENDPOINT = (
+    "teacher.backend={kind: endpoint, url: 'http://127.0.0.1:9/v1', prompt_price: 1.0, generated_price: 2.0}"
+)
 ALONE = ("teacher.samples=3", "teacher.test_samples=0", "teacher.sampling.max_tokens=50")
 
 
@@ -40,7 +42,9 @@ def test_what_was_paid_for_is_taken_off_and_tells_how_long_texts_are(pipeline: P
     whole = estimate_rationales(pipeline)
     keys = [key for found in whole.plan.keys for key in found][:2]
     writer = pipeline.ledger.writer()
-    writer.append([reply_row(key=key, item_id="q", sample=0, text="It is.", generated_tokens=20) for key in keys])
+    writer.append(
+        [reply_row(key=key, item_id="q", sample=0, text="It is.", generated_tokens=20) for key in keys]
+    )
     writer.close()
     rest = estimate_rationales(pipeline)
     assert (rest.cost.finished, rest.cost.texts) == (2, whole.cost.texts - 2)

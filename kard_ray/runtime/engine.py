@@ -25,6 +25,7 @@ GENERATED = [
     pa.field("generated_text", pa.string()),
     pa.field("prompt_tokens", pa.int32()),
     pa.field("generated_tokens", pa.int32()),
+    pa.field("generation_seconds", pa.float64()),  # from the request to the last token
     pa.field("error", pa.string()),
 ]
 
@@ -221,5 +222,6 @@ def _collect(row: dict[str, Any]) -> dict[str, Any]:
         "generated_text": "" if error else str(row["generated_text"]),
         "prompt_tokens": int(row.get("num_input_tokens") or 0),
         "generated_tokens": int(row.get("num_generated_tokens") or 0),
+        "generation_seconds": max(0.0, float(row.get("time_taken_llm") or 0.0)),
         "error": error,
     }

@@ -23,7 +23,9 @@ class Progress:
         self._label, self._total, self._unit = label, total, unit
         self._start_count = self._count = done
         self._tokens = self._failures = 0
-        self._started = self._printed = time.monotonic()
+        self._printed = time.monotonic()
+        self._first: float | None = None  # when the first rows came: an engine's start is no part of its rate
+        self._first_count, self._first_tokens = done, 0
         self._metrics = _Metrics(label)
         self._bar = (
             tqdm(total=total, initial=done, desc=label, unit=f" {unit}", dynamic_ncols=True)
@@ -31,39 +33,55 @@ class Progress:
             else None
         )
 
-    def advance(self, count: int, *, failures: int = 0, tokens: int = 0) -> None:
-        """``count`` more are finished, ``failures`` of them with an error; ``tokens`` were generated for them."""
+    def advance(self, count: int, *, failures: int = 0, tokens: int = 0, seconds: float = 0.0) -> None:
+        """``count`` more are finished, ``failures`` of them with an error; ``tokens`` were generated for them.
+
+        ``seconds`` is how long they took, if known: the rate counts from then, else from the first rows' end.
+        """
         self._count += count
         self._failures += failures
         self._tokens += tokens
+        if self._first is None:
+            self._first = time.monotonic() - seconds
+            if seconds == 0.0:
+                self._first_count, self._first_tokens = self._count, self._tokens
         self._metrics.add(count, failures, tokens)
         if self._bar is not None:
             self._bar.update(count)
             if self._tokens or self._failures:
-                self._bar.set_postfix_str(self._details(time.monotonic()))
+                self._bar.set_postfix_str(self._details())
         elif time.monotonic() - self._printed >= _LOG_SECONDS:
             self._print()
 
-    def _details(self, now: float) -> str:
+    def _rate(self, count: int, first: int) -> float:
+        """So many a second since the first rows; 0 while there are no others."""
+        seconds = time.monotonic() - self._first if self._first is not None else 0.0
+        return (count - first) / seconds if seconds > 0 else 0.0
+
+    def tokens_per_second(self, shortest: float) -> float | None:
+        """Generated tokens a second since the first rows; None for less than ``shortest`` seconds."""
+        if self._first is None or time.monotonic() - self._first < shortest:
+            return None
+        return self._rate(self._tokens, self._first_tokens) or None
+
+    def _details(self) -> str:
         """Tokens per second and failures, as far as there are any."""
         told = []
-        if self._tokens:
-            told.append(f"{self._tokens / max(now - self._started, 1e-9):.0f} tokens/s")
+        if rate := self._rate(self._tokens, self._first_tokens):
+            told.append(f"{rate:.0f} tokens/s")
         if self._failures:
             told.append(f"{self._failures} failed")
         return ", ".join(told)
 
     def _print(self) -> None:
-        now = time.monotonic()
-        self._printed = now
-        rate = (self._count - self._start_count) / max(now - self._started, 1e-9)
-        left = (self._total - self._count) / rate if rate > 0 else float("inf")
-        estimate = f"about {left:.0f} s left" if 0 < left < float("inf") else ""
+        self._printed = time.monotonic()
+        rate = self._rate(self._count, self._first_count)
+        left = self._total - self._count
         told = [
             f"{self._label}: {self._count}/{self._total} {self._unit}",
-            f"{rate:.1f} {self._unit}/s",
-            self._details(now),
-            estimate,
+            f"{rate:.1f} {self._unit}/s" if rate else "",
+            self._details(),
+            f"about {left / rate:.0f} s left" if rate and left > 0 else "",
         ]
         print(", ".join(filter(None, told)), file=sys.stderr, flush=True)
 

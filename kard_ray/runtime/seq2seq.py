@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ class Seq2SeqGenerator:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One forward batch; columns GENERATED are added and ``prompt_ids`` taken away."""
-        torch = self.torch
+        torch, began = self.torch, time.monotonic()
         prompts = batch["prompt_ids"].to_pylist()
         padded = self.tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
         with torch.inference_mode():
@@ -57,6 +58,9 @@ class Seq2SeqGenerator:
             .append_column("generated_text", pa.array(texts, pa.string()))
             .append_column("prompt_tokens", pa.array([len(p) for p in prompts], pa.int32()))
             .append_column("generated_tokens", pa.array(counts, pa.int32()))
+            .append_column(
+                "generation_seconds", pa.array([time.monotonic() - began] * len(texts), pa.float64())
+            )
             .append_column("error", pa.array([""] * len(texts), pa.string()))
         )
 

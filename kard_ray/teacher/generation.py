@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from kard_ray.runtime.ledger import REPLIES, Ledger
 from kard_ray.runtime.progress import Progress
 from kard_ray.teacher.backends.work import PROMPTS, Backend, Item, Keys, Messages
 
+_COUNTS = ("replies", "errors", "generated_tokens")
 _SHORTEST_RATE = 5.0  # seconds; a rate of less says little
 
 
@@ -104,21 +104,17 @@ def _run(plan: Plan, backend: Backend, ledger: Ledger, label: str) -> tuple[str,
         print(f"{label}: {plan.finished} of {plan.total} texts were written before and are kept")
     blocks = list(plan.blocks(backend.block_items))
     tallies = backend.transform(ray.data.from_arrow(blocks), plan.openings, ledger)
-    stopped, tokens, first = "", 0, 0.0
+    stopped = ""
     with Progress(label, total=plan.total, unit="texts", done=plan.finished) as progress:
         batches: Iterable[pa.Table] = tallies.iter_batches(batch_size=None, batch_format="pyarrow")
         for batch in batches:
-            counted = {
-                name: pc.sum(batch[name]).as_py() or 0 for name in batch.column_names if name != "stopped"
-            }
+            counted = {name: pc.sum(batch[name]).as_py() or 0 for name in _COUNTS}
             progress.advance(
                 counted["replies"] + counted["errors"],
                 failures=counted["errors"],
                 tokens=counted["generated_tokens"],
+                seconds=pc.max(batch["seconds"]).as_py() or 0.0,
             )
             stopped = next(filter(None, batch["stopped"].to_pylist()), stopped)
-            if first:
-                tokens += counted["generated_tokens"]
-            first = first or time.monotonic()
-    seconds = time.monotonic() - first
-    return stopped, tokens / seconds if tokens and seconds >= _SHORTEST_RATE else None
+        rate = progress.tokens_per_second(_SHORTEST_RATE)
+    return stopped, rate

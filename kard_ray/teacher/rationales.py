@@ -138,12 +138,12 @@ def write_rationales(
     rate: float | None = None
     for round_ in range(config.retry_empty + 1):
         if round_:
-            empty = set(count(verified)["questions_without_rationale"])
+            kept = _kept(verified)
             first = round_ * config.samples
             asked = [
                 (q, range(first, first + config.samples))
                 for q in good
-                if q.split != test_split and q.question_id in empty
+                if q.split != test_split and q.question_id not in kept
             ]
             if not asked:
                 break
@@ -163,7 +163,7 @@ def write_rationales(
             f"stage rationales: {asked_for} samples were asked for, and {verified.num_rows} rationales and "
             f"{len(failures)} failures came out; run the same command again: finished texts are kept."
         )
-    kept = set(verified.filter(verified["kept"])["question_id"].to_pylist())
+    kept = _kept(verified)
     without = [q for q in questions if wanted[q.question_id] and q.question_id not in kept]
     artifact.write_table("rationales.parquet", verified)
     artifact.write_table("failures.parquet", pa.Table.from_pylist(failures, schema=FAILURES))
@@ -184,6 +184,11 @@ def write_rationales(
         models=models,
         seed=config.seed,
     )
+
+
+def _kept(verified: pa.Table) -> set[str]:
+    """Questions with a rationale that no filter dropped."""
+    return set(verified.filter(verified["kept"])["question_id"].to_pylist())
 
 
 def _round(

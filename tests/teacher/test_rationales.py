@@ -175,6 +175,7 @@ class TestStage:
     def test_questions_left_without_a_rationale_are_asked_again(self, artifact: Artifact) -> None:
         texts = {q.question_id: [GOOD, GOOD] for q in QUESTIONS}
         texts |= {"q1": [ANOTHER, ANOTHER, ANOTHER, GOOD], "q2": [ANOTHER] * 6, "q4": [ANOTHER]}
+        texts["q3"] = ["", "", GOOD, GOOD]  # its first requests fail
         write(artifact, texts, retry_empty=2)
         by_question: dict[str, list[int]] = {}
         for row in rows(artifact):
@@ -182,6 +183,7 @@ class TestStage:
         assert sorted(by_question["q0"]) == [0, 1]
         assert sorted(by_question["q1"]) == [0, 1, 2, 3]
         assert sorted(by_question["q2"]) == [0, 1, 2, 3, 4, 5]
+        assert sorted(by_question["q3"]) == [2, 3]
         assert by_question["q4"] == [0]  # a test question's rationale is for the upper bound alone
         left = {row["question_id"] for row in rows(artifact, "questions_without_rationale")}
         assert left == {"q2", "q4"}

@@ -77,6 +77,7 @@ class Keeping:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Generated rows in, TALLY out."""
+        generated = batch.to_pylist()
         rows = [
             reply_row(
                 key=row["key"],
@@ -88,12 +89,12 @@ class Keeping:
                 finish_reason="length" if row["generated_tokens"] >= self.max_tokens else "stop",
                 error=row["error"],
             )
-            for row in batch.to_pylist()
+            for row in generated
         ]
         writer = Ledger(self.ledger_url).writer()
         writer.append(rows)
         writer.close()
-        return tally(rows)
+        return tally(rows, seconds=max((row["generation_seconds"] for row in generated), default=0.0))
 
 
 class Vllm:
@@ -114,7 +115,8 @@ class Vllm:
             "revision": self._model.revision,
             "sampling": self._sampling.content(),
             "style": self._style.identity(),
-            "engine": self._engine.content(),
+            # Not the context's length: a prompt that fits in a longer one is the same prompt.
+            "dtype": self._engine.dtype,
             "seed": self._seed,
         }
 

@@ -34,6 +34,9 @@ TALLY = pa.schema(
         pa.field("errors", pa.int64()),
         pa.field("prompt_tokens", pa.int64()),
         pa.field("generated_tokens", pa.int64()),
+        pa.field(
+            "seconds", pa.float64()
+        ),  # since the first of these requests went to an engine; 0: not known
         pa.field("stopped", pa.string()),  # why no more requests are sent; empty while they are
     ]
 )
@@ -88,7 +91,7 @@ class Backend(Protocol):
         ...
 
 
-def tally(rows: Iterable[Mapping[str, Any]], *, stopped: str = "") -> pa.Table:
+def tally(rows: Iterable[Mapping[str, Any]], *, seconds: float = 0.0, stopped: str = "") -> pa.Table:
     """One row of TALLY for ``rows`` of the ledger."""
     found = list(rows)
     errors = sum(bool(row["error"]) for row in found)
@@ -99,6 +102,7 @@ def tally(rows: Iterable[Mapping[str, Any]], *, stopped: str = "") -> pa.Table:
                 "errors": errors,
                 "prompt_tokens": sum(row["prompt_tokens"] for row in found),
                 "generated_tokens": sum(row["generated_tokens"] for row in found),
+                "seconds": seconds,
                 "stopped": stopped,
             }
         ],
