@@ -66,20 +66,14 @@ class Ledger:
 
     def tokens(self) -> int:
         """Prompt and generated tokens of all replies and errors: what the teacher was paid for so far."""
-        kinds: tuple[_Kind, ...] = ("replies", "errors")
-        counted = ["key", "prompt_tokens", "generated_tokens"]
-        seen: set[str] = set()
-        total = 0
-        for kind in kinds:
-            for table in self._tables(kind, counted):
-                for row in table.to_pylist():
-                    if (
-                        kind == "errors" or row["key"] not in seen
-                    ):  # a journal may be packed and still be there
-                        total += (row["prompt_tokens"] or 0) + (row["generated_tokens"] or 0)
-                    if kind == "replies":
-                        seen.add(row["key"])
-        return total
+        counted = ["prompt_tokens", "generated_tokens"]
+        none = REPLIES.empty_table().select(["key", *counted])
+        replies = pa.concat_tables([none, *self._tables("replies", ["key", *counted])])
+        # A reply stands twice when packing was killed; each error was an attempt of its own.
+        once = replies.group_by("key").aggregate([(name, "max") for name in counted])
+        columns = [once[f"{name}_max"] for name in counted]
+        columns += [table[name] for table in self._tables("errors", counted) for name in counted]
+        return sum(int(pc.sum(column).as_py() or 0) for column in columns)
 
     def writer(self) -> LedgerWriter:
         """A writer with files of its own."""

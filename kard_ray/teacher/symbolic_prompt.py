@@ -12,10 +12,6 @@ from kard_ray.benchmarks.rendering import AnswerForm, answer_text, question_bloc
 from kard_ray.teacher.symbolic_examples import SymbolicExample
 from kard_ray.teacher.symbolic_parsing import PLACEHOLDERS, SUMMARY, SUPPLEMENT, SymbolicKnowledge, render
 
-TEMPLATE_VERSION = (
-    1  # raised with every change of the words below or of the examples; part of the cache's key
-)
-
 NOTES = "Notes"  # what stands before the sections in a plain prompt (the rationale has "Explanation")
 
 # A plain prompt is continued with the next example. A blank line is no end here: it may stand between the sections.
