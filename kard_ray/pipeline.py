@@ -19,7 +19,9 @@ from kard_ray.inputs import Inputs
 from kard_ray.recipe import Recipe, parse_recipe
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
+from kard_ray.student.config import ANSWER_CUE
 from kard_ray.student.methods.registry import METHODS, MethodName
+from kard_ray.student.rendering import DEFAULT_CUE
 
 if TYPE_CHECKING:
     pass
@@ -288,7 +290,7 @@ class Pipeline(Inputs):
             if "silver" in sources:
                 found = self._silver_by_question()
         student = self.student_artifact(method)
-        student.verify()
+        cue = student.verify().counts.get(ANSWER_CUE, DEFAULT_CUE)
         return predict(
             questions,
             sources,
@@ -300,6 +302,7 @@ class Pipeline(Inputs):
             if reads
             else None,
             k=self.recipe.student.passages,
+            cue=cue,
             rendering=self.recipe.student.rendering,
             config=self.recipe.prediction,
             form=self.recipe.answer_form,

@@ -21,7 +21,7 @@ from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
 from kard_ray.runtime.parts import map_resumable
-from kard_ray.student.rendering import Renderer, RenderingConfig
+from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig
 
 VERSION = 2
 
@@ -88,7 +88,7 @@ class StudentPrompts:
 
     def __init__(
         self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int,
-        knowledge: KnowledgeSource | None,
+        knowledge: KnowledgeSource | None, cue: str = DEFAULT_CUE,
     ) -> None:  # fmt: skip
         from transformers import AutoConfig, AutoTokenizer
 
@@ -99,7 +99,7 @@ class StudentPrompts:
             form,
             encoder_decoder=AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder,
         )
-        self.k = k
+        self.k, self.cue = k, cue
         self.retrievers: dict[str, Retriever] = {}
         if knowledge is not None:
             for mode in _MODES:
@@ -123,7 +123,7 @@ class StudentPrompts:
             passages = row["passages"][: self.k]
             shown.append([p["passage_id"] for p in passages])
             texts = [(p["title"], p["text"]) for p in passages]
-            ids.append(self.renderer.prompt_ids(row["question"], row["options"], texts))
+            ids.append(self.renderer.prompt_ids(row["question"], row["options"], texts, self.cue))
         return (
             batch.select(["prediction_id", "question_id", "source"])
             .append_column("passage_ids", pa.array(shown, pa.list_(pa.string())))
@@ -171,6 +171,7 @@ def predict(
     student_path: str,
     knowledge: KnowledgeSource | None,
     k: int,
+    cue: str,
     rendering: RenderingConfig,
     config: PredictionConfig,
     form: AnswerForm,
@@ -178,7 +179,10 @@ def predict(
     artifact: Artifact,
     label: str,
 ) -> Manifest:
-    """Answer every question once per source; writes schema PREDICTIONS. ``k`` passages are shown at most."""
+    """Answer every question once per source; writes schema PREDICTIONS. ``k`` passages are shown at most.
+
+    ``cue`` is what the prompts end with: the one that the student's answers were trained with.
+    """
     generate = generation(model_path=student_path, config=config.engine, sampling=config.sampling, seed=seed)
 
     def transform(rows: ray.data.Dataset) -> ray.data.Dataset:
@@ -190,6 +194,7 @@ def predict(
                 form,
                 k,
                 knowledge if set(_MODES) & set(sources) else None,
+                cue,
             ),
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),

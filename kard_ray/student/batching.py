@@ -1,7 +1,7 @@
 """Batches of similar length, the same on every worker and after every resume.
 
 Shapes: B rows, L tokens of the longest prompt+target in the micro-batch (rounded up), N target tokens of all its rows
-(rounded up), T tokens of the longest target.
+(rounded up), T tokens of the longest target. A row's weight is that of each of its target tokens in the loss.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -57,10 +58,16 @@ class Batch:
     input_BL: Tensor
     position_N: Tensor  # of the token before each target token, in the flattened input: what predicts it
     label_N: Tensor  # -100 where N was rounded up
+    weight_N: Tensor | None  # float32; None: all rows weigh 1
 
 
-def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
-    """(prompt ids, target ids) rows as a :class:`Batch`. Raises ValueError for a row without prompt or target."""
+def collate(
+    rows: Sequence[tuple[list[int], list[int]]], *, pad: int, weights: Sequence[float] | None = None
+) -> Batch:
+    """(prompt ids, target ids) rows, and a weight for each, as a :class:`Batch`.
+
+    Raises ValueError for a row without prompt or target.
+    """
     if any(not prompt or not target for prompt, target in rows):
         raise ValueError(
             "a training row has no prompt or no target token; every target must end in EOS at least"
@@ -77,7 +84,17 @@ def collate(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> Batch:
         positions += range(start, start + len(target))
         labels += target
     missing = -len(labels) % _LABEL_GRID
-    return Batch(input_BL, torch.tensor(positions + [0] * missing), torch.tensor(labels + [-100] * missing))
+    weight_N = None
+    if _any_but_one(weights):
+        of_tokens = [w for w, (_, target) in zip(weights, rows, strict=True) for _ in target]
+        weight_N = torch.tensor(of_tokens + [0.0] * missing)
+    return Batch(
+        input_BL, torch.tensor(positions + [0] * missing), torch.tensor(labels + [-100] * missing), weight_N
+    )
+
+
+def _any_but_one(weights: Sequence[float] | None) -> TypeGuard[Sequence[float]]:
+    return weights is not None and any(weight != 1.0 for weight in weights)
 
 
 def _rounded_up(length: int) -> int:
@@ -96,11 +113,14 @@ class SourceTarget:
 
     source_BS: Tensor
     mask_BS: Tensor
-    label_BT: Tensor
+    label_BT: Tensor  # -100 where a target is shorter
+    weight_BT: Tensor | None  # float32; None: all rows weigh 1
 
 
-def collate_source_target(rows: Sequence[tuple[list[int], list[int]]], *, pad: int) -> SourceTarget:
-    """(prompt ids, target ids) rows for an encoder-decoder model."""
+def collate_source_target(
+    rows: Sequence[tuple[list[int], list[int]]], *, pad: int, weights: Sequence[float] | None = None
+) -> SourceTarget:
+    """(prompt ids, target ids) rows, and a weight for each, for an encoder-decoder model."""
     longest, longest_target = max(len(p) for p, _ in rows), max(len(t) for _, t in rows)
     source_BS = torch.full((len(rows), longest), pad)
     mask_BS = torch.zeros((len(rows), longest), dtype=torch.long)
@@ -109,4 +129,7 @@ def collate_source_target(rows: Sequence[tuple[list[int], list[int]]], *, pad: i
         source_BS[b, : len(prompt)] = torch.tensor(prompt)
         mask_BS[b, : len(prompt)] = 1
         label_BT[b, : len(target)] = torch.tensor(target)
-    return SourceTarget(source_BS, mask_BS, label_BT)
+    weight_BT = None
+    if _any_but_one(weights):
+        weight_BT = torch.tensor(weights)[:, None].expand(len(rows), longest_target)
+    return SourceTarget(source_BS, mask_BS, label_BT, weight_BT)

@@ -12,6 +12,7 @@ from kard_ray.student.rendering import RenderingConfig
 
 MODEL_FOLDER = "model"  # of a trained student, for transformers and vLLM
 ADAPTER_FOLDER = "adapter"  # beside it, when it was trained with LoRA
+ANSWER_CUE = "answer_cue"  # count of a student's manifest: what a prompt that asks for its answer ends with
 
 
 class StudentConfig(Frozen):

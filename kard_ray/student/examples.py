@@ -13,12 +13,13 @@ from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.student.methods.base import Evidence, Example, Method
 from kard_ray.student.rendering import Renderer
 
-# prompt_ids + target_ids are one training sequence; the loss is on target_ids only.
+# prompt_ids + target_ids are one training sequence; the loss is on target_ids only, each times the row's weight.
 TRAINING = pa.schema(
     [
         pa.field("question_id", pa.string()),
         pa.field("prompt_ids", pa.list_(pa.int32())),
         pa.field("target_ids", pa.list_(pa.int32())),
+        pa.field("weight", pa.float64()),
     ]
 )
 
@@ -69,8 +70,9 @@ def tokenize(examples: Sequence[Example], renderer: Renderer) -> pa.Table:
     rows = [
         {
             "question_id": e.question.question_id,
-            "prompt_ids": renderer.prompt_ids(e.question.question, e.question.options, e.passages),
+            "prompt_ids": renderer.prompt_ids(e.question.question, e.question.options, e.passages, e.cue),
             "target_ids": renderer.target_ids(e.target),
+            "weight": e.weight,
         }
         for e in examples
     ]

@@ -1,4 +1,7 @@
-"""The distillation loss: cross-entropy on the target tokens only (KARD, equations 1 and 2)."""
+"""The distillation loss: cross-entropy on the target tokens only (KARD, equations 1 and 2).
+
+Of two tasks at once: L = (1 - alpha) L_rationale + alpha L_answer (SKIntern, section 4.2 and A.3), as weights of rows.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,23 @@ from kard_ray.student.batching import Batch, SourceTarget
 
 
 def target_loss(model: Any, batch: Batch | SourceTarget) -> Tensor:
-    """Sum over target tokens of -log p(token | everything before it), in nats (float32 scalar).
+    """Sum over target tokens of weight * -log p(token | everything before it), in nats (float32 scalar).
 
     For decoder-only models only the tokens that predict a target token pass the output layer: a vocabulary of 49,152 is
     85 times as wide as SmolLM2's hidden states.
     """
     if isinstance(batch, SourceTarget):
-        labels = batch.label_BT.flatten()
+        labels, weights = batch.label_BT.flatten(), batch.weight_BT
         output = model(input_ids=batch.source_BS, attention_mask=batch.mask_BS, labels=batch.label_BT)
     else:
-        labels = batch.label_N
+        labels, weights = batch.label_N, batch.weight_N
         with _output_layer_only_at(model, batch.position_N):
             output = model(input_ids=batch.input_BL, use_cache=False)
     logits = output.logits.float().flatten(0, 1)
-    return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+    if weights is None:
+        return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+    losses = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="none")
+    return (weights.flatten() * losses).sum()
 
 
 @contextmanager

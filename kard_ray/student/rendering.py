@@ -1,7 +1,7 @@
 """The student's input: one renderer for training and inference, recorded with the student and read back.
 
-Order: passages, question, options, then the place where the student writes. A prompt that is too long loses passage
-text, the least relevant passage first, never the question.
+Order: passages, question, options, then the cue that asks for what the student writes. A prompt that is too long loses
+passage text, the least relevant passage first, never the question.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pydantic import Field
 from kard_ray.benchmarks.rendering import AnswerForm, passages_block, question_block
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.special_tokens import neutralised, token_ids_of_text
+
+DEFAULT_CUE = "Explanation:"  # what a prompt ends with (KARD); a method of two tasks has one for each
 
 # A cut prompt aims at 95 % of the tokens it may have, and is good from 90 % on.
 _AIM, _ENOUGH = 0.95, 0.9
@@ -42,7 +44,7 @@ class Renderer:
             raise ValueError("the tokenizer has no EOS token, so the student could not learn to stop")
 
     def prompt_text(self, question: str, options: Sequence[str], passages: Sequence[tuple[str, str]]) -> str:
-        """The text before what the student writes, without the chat template."""
+        """The text before the cue, without the chat template."""
         parts = [self.config.instruction] if self.config.instruction else []
         if passages:
             parts.append(passages_block("Knowledge", self._short(passages)))
@@ -50,17 +52,25 @@ class Renderer:
         return "\n".join(parts)
 
     def prompt_ids(
-        self, question: str, options: Sequence[str], passages: Sequence[tuple[str, str]]
+        self,
+        question: str,
+        options: Sequence[str],
+        passages: Sequence[tuple[str, str]],
+        cue: str = DEFAULT_CUE,
     ) -> list[int]:
-        """Prompt token ids, at most ``max_prompt_tokens`` unless the question alone is longer."""
+        """Prompt token ids, at most ``max_prompt_tokens`` unless the question alone is longer.
+
+        The cue stands last, in the chat template as the last line of the user's turn; there the default one is left
+        out, since the model's turn is cue enough.
+        """
         shown = self._short(passages)
-        ids = self._encode(self.prompt_text(question, options, shown))
+        ids = self._encode(self.prompt_text(question, options, shown), cue)
         if not shown or len(ids) <= self.config.max_prompt_tokens:
             return ids
-        return self._cut(question, options, shown, len(ids))
+        return self._cut(question, options, shown, cue, len(ids))
 
     def _cut(
-        self, question: str, options: Sequence[str], shown: Sequence[tuple[str, str]], tokens: int
+        self, question: str, options: Sequence[str], shown: Sequence[tuple[str, str]], cue: str, tokens: int
     ) -> list[int]:
         """Ids of the prompt with as much of ``shown`` as fits; with all of it, it has ``tokens``.
 
@@ -86,7 +96,7 @@ class Renderer:
                 at = max((end for end in between if end <= at), default=between[0])
             if best is None and (turn > 0 or share <= 0):
                 at = 0
-            ids = self._encode(self.prompt_text(question, options, _first(shown, at)))
+            ids = self._encode(self.prompt_text(question, options, _first(shown, at)), cue)
             if len(ids) <= limit:
                 low, low_tokens, best = at, len(ids), ids
             elif at == 0:
@@ -106,15 +116,16 @@ class Renderer:
         limit = self.config.max_passage_words
         return [(title, " ".join(text.split()[:limit])) for title, text in passages]
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, cue: str) -> list[int]:
         """Ids with at most one BOS: the chat template writes its own, the plain form takes the tokenizer's."""
         if self.config.template == "chat":
+            text = text if cue == DEFAULT_CUE else f"{text}\n{cue}"
             messages = [{"role": "user", "content": neutralised(self.tokenizer, text)}]
             templated = self.tokenizer.apply_chat_template(
                 messages, add_generation_prompt=True, tokenize=False
             )
             return list(self.tokenizer(templated, add_special_tokens=False).input_ids)
-        ids = token_ids_of_text(self.tokenizer, text + "\nExplanation:")
+        ids = token_ids_of_text(self.tokenizer, f"{text}\n{cue}")
         # An encoder's source is closed with EOS (T5); a decoder-only prompt must stay open.
         if ids and ids[-1] == self.tokenizer.eos_token_id and not self.encoder_decoder:
             ids.pop()

@@ -22,7 +22,7 @@ from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.progress import Progress
-from kard_ray.student.config import ADAPTER_FOLDER, MODEL_FOLDER, StudentConfig
+from kard_ray.student.config import ADAPTER_FOLDER, ANSWER_CUE, MODEL_FOLDER, StudentConfig
 from kard_ray.student.examples import build_examples, evidence_by_question, tokenize
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import Renderer
@@ -143,6 +143,7 @@ def train(
     return artifact.seal(
         rows={"examples": table.num_rows},
         counts={
+            ANSWER_CUE: METHODS[method].answer_cue,
             "questions": len(set(table["question_id"].to_pylist())),
             "steps": steps,
             # Steps that an earlier attempt had done; None when the workers' last reports are not known.

@@ -77,6 +77,7 @@ def train_student(loop: dict[str, Any]) -> None:
     with fs.open(path, "rb") as source:
         table = pq.read_table(source)
     rows = list(zip(table["prompt_ids"].to_pylist(), table["target_ids"].to_pylist(), strict=True))
+    weights = table["weight"].to_pylist()
     lengths = [len(prompt) + len(target) for prompt, target in rows]
     plan = plan_batches(lengths, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
 
@@ -101,12 +102,15 @@ def train_student(loop: dict[str, Any]) -> None:
         loss_sum = torch.zeros((), device=device)
         for number, part in enumerate(parts):
             # A worker without rows in this micro-batch still takes part in the gradient exchange, with weight 0.
-            chosen = [rows[row] for row in part or batch_rows[:1]]
-            batch = (collate_source_target if encoder_decoder else collate)(chosen, pad=pad)
+            at = part or batch_rows[:1]
+            batch = (collate_source_target if encoder_decoder else collate)(
+                [rows[row] for row in at], pad=pad, weights=[weights[row] for row in at]
+            )
             if world > 1:
                 wrapped.require_backward_grad_sync = number == len(parts) - 1
             loss = target_loss(wrapped, _to(batch, device)) * (1.0 if part else 0.0)
-            # DDP averages over workers: times `world`, so that the step's loss is the mean over its label tokens.
+            # DDP averages over workers: times `world`, so that the step's loss is the weighted sum over its label
+            # tokens, by their number: their mean where all rows weigh 1.
             (loss * (world / labels)).backward()
             loss_sum += loss.detach()
         rate = learning_rate(
@@ -146,7 +150,8 @@ def _agreed(wish: int, world: int) -> int:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
-    return type(batch)(*(getattr(batch, name).to(device) for name in batch.__slots__))
+    parts = (getattr(batch, name) for name in batch.__slots__)
+    return type(batch)(*(None if part is None else part.to(device) for part in parts))
 
 
 def _restore(optimizer: MasterAdamW) -> int:

@@ -113,6 +113,25 @@ def test_sources_and_targets_of_an_encoder_decoder_begin_in_the_first_column(
         assert batch.label_BT[b, len(target) :].eq(-100).all()
 
 
+@given(ROWS, st.data())
+def test_every_target_token_has_the_weight_of_its_row(
+    rows: list[tuple[list[int], list[int]]], data: st.DataObject
+) -> None:
+    weights = data.draw(st.lists(st.sampled_from([0.0, 0.25, 1.0]), min_size=len(rows), max_size=len(rows)))
+    batch = collate(rows, pad=PAD, weights=weights)
+    pairs = collate_source_target(rows, pad=PAD, weights=weights)
+    if set(weights) == {1.0}:
+        assert batch.weight_N is None
+        assert pairs.weight_BT is None
+        return
+    assert batch.weight_N is not None
+    assert pairs.weight_BT is not None
+    of_tokens = [weight for weight, (_, target) in zip(weights, rows, strict=True) for _ in target]
+    assert batch.weight_N.tolist() == of_tokens + [0.0] * (len(batch.label_N) - len(of_tokens))
+    assert pairs.weight_BT[pairs.label_BT != -100].tolist() == of_tokens
+    assert {batch.weight_N.dtype, pairs.weight_BT.dtype} == {torch.float32}
+
+
 @pytest.mark.parametrize("row", [([5], []), ([], [5])])
 def test_a_row_without_a_prompt_or_a_target_is_refused(row: tuple[list[int], list[int]]) -> None:
     with pytest.raises(ValueError, match="no prompt or no target"):

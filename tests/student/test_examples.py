@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.student.examples import TRAINING, build_examples, evidence_by_question, tokenize
-from kard_ray.student.methods.base import Evidence
+from kard_ray.student.methods.base import Evidence, Example
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import Renderer, RenderingConfig
 from kard_ray.teacher.rationales import RATIONALES
@@ -100,3 +100,15 @@ def test_tokens_are_kept_by_question_and_every_row_ends_in_eos(llama_folder: Pat
     assert table["question_id"].to_pylist() == ["q0", "q0"]
     assert [ids[-1] for ids in table["target_ids"].to_pylist()] == [renderer.tokenizer.eos_token_id] * 2
     assert tokenize([], renderer).schema == TRAINING
+
+
+def test_a_row_keeps_its_cue_and_its_weight(llama_folder: Path) -> None:
+    renderer = Renderer(AutoTokenizer.from_pretrained(llama_folder), RenderingConfig(), "text")
+    rows = [
+        Example(question=QUESTIONS[0], passages=(), target="yes"),
+        Example(question=QUESTIONS[0], passages=(), target="yes", cue="Answer:", weight=0.3),
+    ]
+    table = tokenize(rows, renderer)
+    assert table["weight"].to_pylist() == [1.0, 0.3]
+    prompts = renderer.tokenizer.batch_decode(table["prompt_ids"].to_pylist())
+    assert [prompt.rpartition("\n")[2] for prompt in prompts] == ["Explanation:", "Answer:"]

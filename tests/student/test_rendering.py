@@ -15,7 +15,7 @@ from kard_ray.benchmarks.rendering import AnswerForm, question_block
 from kard_ray.evaluation.predict import StudentPrompts, prediction_rows
 from kard_ray.student.examples import tokenize
 from kard_ray.student.methods.base import Example
-from kard_ray.student.rendering import Renderer, RenderingConfig
+from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig
 
 PASSAGES = [
     ("Chile", "The area of Chile is 756,102. " * 20),
@@ -71,6 +71,22 @@ def test_a_chat_prompt_is_the_same_text_in_the_models_template(tokenizer: Any) -
     assert decoded(tokenizer, ids) == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
+def test_a_cue_stands_last_in_the_place_of_the_default_one(tokenizer: Any) -> None:
+    plain = renderer(tokenizer).prompt_ids(QUESTION, OPTIONS, [], "[Answer Prediction]:")
+    assert decoded(tokenizer, plain) == f"Question: {QUESTION}\nOptions: yes; no\n[Answer Prediction]:"
+    chat = renderer(tokenizer, template="chat").prompt_ids(QUESTION, OPTIONS, [], "Answer:")
+    assert decoded(tokenizer, chat) == (
+        f"<|im_start|>user\nQuestion: {QUESTION}\nOptions: yes; no\nAnswer:<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+def test_the_default_cue_need_not_be_named(tokenizer: Any, template: str) -> None:
+    mine = renderer(tokenizer, template=template)
+    named = mine.prompt_ids(QUESTION, OPTIONS, PASSAGES, DEFAULT_CUE)
+    assert named == mine.prompt_ids(QUESTION, OPTIONS, PASSAGES)
+
+
 def test_without_passages_there_is_no_knowledge(tokenizer: Any) -> None:
     assert "Knowledge" not in decoded(tokenizer, renderer(tokenizer).prompt_ids(QUESTION, OPTIONS, []))
 
@@ -90,6 +106,7 @@ TEXT = st.text(st.characters(exclude_characters="<|", codec="utf-8"), max_size=6
     passages=st.lists(st.tuples(TEXT, TEXT.map(lambda t: f"{t} " * 10)), max_size=4),
     limit=st.integers(16, 300),
     template=st.sampled_from(["plain", "chat"]),
+    cue=st.sampled_from([DEFAULT_CUE, "[Explanation Generation]:"]),
     form=st.sampled_from(["text", "letter"]),
 )
 def test_the_question_is_never_lost_and_the_limit_holds_where_it_can(
@@ -99,12 +116,14 @@ def test_the_question_is_never_lost_and_the_limit_holds_where_it_can(
     passages: list[tuple[str, str]],
     limit: int,
     template: str,
+    cue: str,
     form: AnswerForm,
 ) -> None:
     mine = renderer(tokenizer, form, template=template, max_prompt_tokens=limit)
-    ids = mine.prompt_ids(question, options, passages)
-    alone = mine.prompt_ids(question, options, [])
-    assert question_block(question, options, form) in decoded(tokenizer, ids)
+    ids = mine.prompt_ids(question, options, passages, cue)
+    alone = mine.prompt_ids(question, options, [], cue)
+    last = f"\n{cue}" if template == "plain" or cue != DEFAULT_CUE else ""
+    assert question_block(question, options, form) + last in decoded(tokenizer, ids)
     assert len(ids) <= max(limit, len(alone))
 
 
@@ -130,9 +149,9 @@ class Counting(Renderer):
         super().__init__(*args, **kwargs)
         self.encoded: list[str] = []
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, cue: str) -> list[int]:
         self.encoded.append(text)
-        return super()._encode(text)
+        return super()._encode(text, cue)
 
 
 def test_words_that_are_never_shown_are_not_cut_one_by_one(tokenizer: Any) -> None:
@@ -288,8 +307,9 @@ def test_a_tokenizer_without_eos_is_refused(tokenizer: Any, llama_folder: Path) 
     ("model", "template"), [("llama_folder", "plain"), ("llama_folder", "chat"), ("t5_folder", "plain")]
 )
 @pytest.mark.parametrize("limit", [60, 200, 512])
+@pytest.mark.parametrize("cue", [DEFAULT_CUE, "Answer:"])
 def test_training_and_prediction_give_the_model_the_same_ids(
-    request: pytest.FixtureRequest, model: str, template: Any, limit: int
+    request: pytest.FixtureRequest, model: str, template: Any, limit: int, cue: str
 ) -> None:
     folder: Path = request.getfixturevalue(model)
     question = Question(question_id="q", split="test", question=QUESTION, options=OPTIONS, answer=0)
@@ -297,13 +317,13 @@ def test_training_and_prediction_give_the_model_the_same_ids(
     mine = Renderer(
         AutoTokenizer.from_pretrained(folder), config, "text", encoder_decoder=model == "t5_folder"
     )
-    trained = tokenize([Example(question=question, passages=PASSAGES, target="It is.")], mine)
+    trained = tokenize([Example(question=question, passages=PASSAGES, target="It is.", cue=cue)], mine)
     silver = {
         "q": [{"passage_id": t, "title": t, "text": x, "score": 1.0} for t, x in [*PASSAGES, ("Peru", "x")]]
     }
     rows = prediction_rows([question], ["silver", "none"], silver, with_options=True)
-    predicted = StudentPrompts(str(folder), config.model_dump(mode="json"), "text", 2, None)(rows)
+    predicted = StudentPrompts(str(folder), config.model_dump(mode="json"), "text", 2, None, cue)(rows)
     assert predicted["prompt_ids"][0] == trained["prompt_ids"][0]
     assert predicted["passage_ids"].to_pylist() == [["Chile", "Norway"], []]
     assert predicted.schema.field("prompt_ids").type == pa.list_(pa.int32())
-    assert predicted["prompt_ids"][1].as_py() == mine.prompt_ids(QUESTION, OPTIONS, [])
+    assert predicted["prompt_ids"][1].as_py() == mine.prompt_ids(QUESTION, OPTIONS, [], cue)

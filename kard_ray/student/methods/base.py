@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
+from kard_ray.student.rendering import DEFAULT_CUE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,8 @@ class Example:
     question: Question
     passages: Sequence[tuple[str, str]]
     target: str
+    cue: str = DEFAULT_CUE  # what the prompt ends with
+    weight: float = 1.0  # of each target token in the loss
 
 
 class Method(Protocol):
@@ -43,6 +46,11 @@ class Method(Protocol):
     @property
     def uses_passages(self) -> bool:
         """Whether the student reads passages."""
+        ...
+
+    @property
+    def answer_cue(self) -> str:
+        """The cue that asks the trained student for its answer; recorded with the student."""
         ...
 
     def examples(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.student.methods.base import Evidence, Example
+from kard_ray.student.rendering import DEFAULT_CUE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +18,7 @@ class StdCot:
     name: str = "std_cot"
     uses_rationales: bool = True
     uses_passages: bool = False
+    answer_cue: str = DEFAULT_CUE
 
     def examples(
         self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
