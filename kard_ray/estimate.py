@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
+from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.registry import load_benchmark
+from kard_ray.benchmarks.rendering import conclusion
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import Recipe
+from kard_ray.student.methods.base import Evidence, Example, Method
+from kard_ray.student.methods.registry import METHODS, MethodName
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 
@@ -60,22 +65,40 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "silver":
         tests = test if pipeline.predicts_silver else 0
         return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
-    reads, thinks = method == "kard", method != "finetune"
-    written = RATIONALE_TOKENS if thinks else ANSWER_TOKENS
-    prompt = min(
-        QUESTION_TOKENS + (recipe.student.passages * PASSAGE_TOKENS if reads else 0),
-        recipe.student.rendering.max_prompt_tokens,
-    )
+    if stage not in ("train", "predict"):
+        return Estimate(None, None, None)
+    student = METHODS[cast("MethodName", method)]
+    examples = _examples(student, recipe)
     if stage == "train":
-        rows = _times(train, min(recipe.student.rationales, recipe.teacher.samples) if thinks else 1)
-        tokens = _times(_times(rows, prompt + written), recipe.student.epochs)
+        rows = _times(train, len(examples))
+        of_question = sum(_prompt_tokens(e, recipe) + _target_tokens(e) for e in examples)
+        tokens = _times(_times(train, of_question), recipe.student.epochs)
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, TRAIN_START_S) if known else None)
-    if stage == "predict":
-        sources = [s for s in recipe.prediction.sources if s != "silver" or pipeline.predicts_silver]
-        rows = _times(test, len(sources) if reads else 1)
-        tokens = _times(rows, written)
-        return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
-    return Estimate(None, None, None)
+    sources = [s for s in recipe.prediction.sources if s != "silver" or pipeline.predicts_silver]
+    rows = _times(test, len(sources) if student.uses_passages else 1)
+    tokens = _times(rows, max(_target_tokens(e) for e in examples if e.cue == student.answer_cue))
+    return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
+
+
+_QUESTION = Question(question_id="", split="train", question="", options=("yes", "no"), answer=0)
+_ANSWER = conclusion(_QUESTION.options, _QUESTION.answer, "text")
+
+
+def _examples(method: Method, recipe: Recipe) -> list[Example]:
+    """The training rows of a question that has all the rationales and passages that the recipe asks for."""
+    count = min(recipe.student.rationales, recipe.teacher.samples)
+    evidence = [Evidence(rationale=f"It is. {_ANSWER}", silver=[("", "")] * recipe.student.passages)] * count
+    given = recipe.student
+    return list(method.examples(_QUESTION, evidence, passages=given.passages, form="text", alpha=given.alpha))
+
+
+def _prompt_tokens(example: Example, recipe: Recipe) -> int:
+    tokens = QUESTION_TOKENS + len(example.passages) * PASSAGE_TOKENS
+    return min(tokens, recipe.student.rendering.max_prompt_tokens)
+
+
+def _target_tokens(example: Example) -> int:
+    return ANSWER_TOKENS if example.target == _ANSWER else RATIONALE_TOKENS
 
 
 def _questions(pipeline: Pipeline, split: str, has_data: bool) -> int | None:

@@ -184,6 +184,8 @@ class Lineage:
             inputs |= self._keys(self.silver_artifact)
         else:
             del config["passages"]
+        if not METHODS[method].multi_task:
+            del config["alpha"]
         return self._artifact(f"train/{method}", VERSION, config, inputs)
 
     def prediction_artifact(self, method: MethodName) -> Artifact:

@@ -22,8 +22,13 @@ BELOW_RATIONALES = {
 }
 
 
+ALL_METHODS = f"student.methods=[{', '.join(METHODS)}]"
+TWO_TASKS = [name for name, method in METHODS.items() if method.multi_task]
+
+
 def pipeline(recipe_path: str, *overrides: str, run: RunDirectory | None = None) -> Pipeline:
-    return Pipeline(load_recipe(recipe_path, overrides), run or RunDirectory(f"memory://{uuid.uuid4().hex}"))
+    recipe = load_recipe(recipe_path, [ALL_METHODS, *overrides])
+    return Pipeline(recipe, run or RunDirectory(f"memory://{uuid.uuid4().hex}"))
 
 
 def keys(recipe_path: str, *overrides: str) -> dict[str, str]:
@@ -72,6 +77,10 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
         ("retrieval.bm25_engine=lancedb", {"silver", "train/kard", "predict/kard", "report"}),
         ("silver.passages=4", {"silver", "train/kard", "predict/kard", "report"}),
         ("student.passages=1", {"train/kard", "predict/kard", "report"}),
+        (
+            "student.alpha=0.5",
+            {*(f"{stage}/{method}" for stage in ("train", "predict") for method in TWO_TASKS), "report"},
+        ),
         ("prediction.sampling.max_tokens=9", {*(f"predict/{method}" for method in METHODS), "report"}),
         ("benchmark.name=other", {"benchmark", "contamination", *BELOW_RATIONALES}),
         ("answer_form=letter", BELOW_RATIONALES),
@@ -255,6 +264,7 @@ def estimates(mine: Pipeline) -> dict[str, Any]:
 
 
 def factbook(**changes: Any) -> Pipeline:
+    changes["student"] = {"methods": list(METHODS)} | changes.get("student", {})
     tree = {"name": "x", "benchmark": {"kind": "factbook"}, "knowledge": {"corpus": {"kind": "factbook"}}}
     return Pipeline(Recipe.model_validate(tree | changes), RunDirectory(f"memory://{uuid.uuid4().hex}"))
 
@@ -272,8 +282,11 @@ def test_rows_are_estimated_from_the_recipe_alone() -> None:
     assert found["silver"].rows == 3 * 100 + 50
     assert found["train/finetune"].rows == 100
     assert found["train/std_cot"].rows == found["train/kard"].rows == 200
-    assert found["predict/finetune"].rows == 50
+    assert found["train/mt_cot"].rows == found["train/step_by_step"].rows == 400
+    assert found["predict/finetune"].rows == found["predict/mt_cot"].rows == 50
     assert found["predict/kard"].rows == 100
+    assert found["predict/step_by_step"].tokens == found["predict/finetune"].tokens
+    assert found["predict/std_cot"].tokens > found["predict/mt_cot"].tokens
     assert found["train/kard"].tokens > found["train/std_cot"].tokens > found["train/finetune"].tokens
 
 

@@ -30,6 +30,7 @@ class StudentConfig(Frozen):
     methods: tuple[MethodName, ...] = Field(("finetune", "std_cot", "kard"), min_length=1)
     passages: int = Field(3, ge=0, le=64)  # k, passages in the prompt
     rationales: int = Field(2, ge=1, le=64)  # l used per question
+    alpha: float = Field(0.3, ge=0, le=1)  # of the answer's loss in two tasks (hard-coded in SKIntern's code)
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(16, ge=1)  # rows per optimizer step, over all workers
     micro_batch_tokens: int = Field(8192, ge=1)  # in one worker's forward pass; one row at least

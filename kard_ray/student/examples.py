@@ -51,6 +51,7 @@ def build_examples(
     *,
     passages: int,
     form: AnswerForm,
+    alpha: float,
 ) -> list[Example]:
     """Rows of ``method`` for ``questions``, in question order.
 
@@ -61,7 +62,7 @@ def build_examples(
     for question in questions:
         items = evidence.get(question.question_id, [])
         if items:
-            rows += method.examples(question, items, passages=passages, form=form)
+            rows += method.examples(question, items, passages=passages, form=form, alpha=alpha)
     return rows
 
 

@@ -77,7 +77,9 @@ def training_table(
     """All rows the student sees (schema TRAINING); raises UserError when there is none."""
     evidence = evidence_by_question(rationales, silver, per_question=config.rationales, seed=config.seed)
     chosen = [q for q in questions if q.split == "train" and q.question_id in evidence]
-    examples = build_examples(chosen, evidence, METHODS[method], passages=config.passages, form=form)
+    examples = build_examples(
+        chosen, evidence, METHODS[method], passages=config.passages, form=form, alpha=config.alpha
+    )
     if not examples:
         raise UserError(
             "no training question has a kept rationale; look at counts.dropped in the manifest of the rationales "

@@ -87,14 +87,14 @@ def test_every_rationale_keeps_its_own_silver_passages() -> None:
 @pytest.mark.parametrize("method", list(METHODS))
 def test_all_methods_are_given_the_same_questions(method: MethodName) -> None:
     evidence = evidence_by_question(ROWS, None, per_question=2, seed=0)
-    rows = build_examples(QUESTIONS, evidence, METHODS[method], passages=2, form="text")
+    rows = build_examples(QUESTIONS, evidence, METHODS[method], passages=2, form="text", alpha=0.3)
     assert list(dict.fromkeys(row.question.question_id for row in rows)) == ["q0", "q1", "q4"]
 
 
 def test_tokens_are_kept_by_question_and_every_row_ends_in_eos(llama_folder: Path) -> None:
     renderer = Renderer(AutoTokenizer.from_pretrained(llama_folder), RenderingConfig(), "text")
     evidence = {"q0": [Evidence(rationale="", silver=[]), Evidence(rationale="It is.", silver=[])]}
-    rows = build_examples(QUESTIONS, evidence, METHODS["kard"], passages=2, form="text")
+    rows = build_examples(QUESTIONS, evidence, METHODS["kard"], passages=2, form="text", alpha=0.3)
     table = tokenize(rows, renderer)
     assert table.schema == TRAINING
     assert table["question_id"].to_pylist() == ["q0", "q0"]

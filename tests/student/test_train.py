@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,6 +19,7 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.student.batching import collate, collate_source_target
 from kard_ray.student.config import StudentConfig
 from kard_ray.student.loss import target_loss
+from kard_ray.student.methods.registry import MethodName
 from kard_ray.student.train import train
 from kard_ray.teacher.rationales import RATIONALES
 
@@ -62,7 +64,9 @@ def rationales(count: int = ROWS, *, kept: bool = True) -> pa.Table:
     )
 
 
-def student(folder: Path, model: Path, **settings: Any) -> tuple[Artifact, Manifest]:
+def student(
+    folder: Path, model: Path, method: MethodName = "std_cot", **settings: Any
+) -> tuple[Artifact, Manifest]:
     config = StudentConfig(
         model=str(model),
         **{
@@ -70,13 +74,15 @@ def student(folder: Path, model: Path, **settings: Any) -> tuple[Artifact, Manif
             "max_failures": 0,
         } | settings,
     )  # fmt: skip
-    artifact = RunDirectory(str(folder)).artifact(ArtifactSpec(stage="train/std_cot", version=1, config={}))
-    return artifact, train("std_cot", questions(), rationales(), None, config, "text", artifact)
+    artifact = RunDirectory(str(folder)).artifact(ArtifactSpec(stage=f"train/{method}", version=1, config={}))
+    return artifact, train(method, questions(), rationales(), None, config, "text", artifact)
 
 
-def mean_loss(model: Any, artifact: Artifact, pad: int) -> float:
-    """Nats per target token over all training rows."""
+def mean_loss(model: Any, artifact: Artifact, pad: int, weight: float | None = None) -> float:
+    """Nats per target token over all training rows, or over those of one weight."""
     table = pq.read_table(artifact.at("examples.parquet"))
+    if weight is not None:
+        table = table.filter(pc.equal(table["weight"], weight))
     rows = list(zip(table["prompt_ids"].to_pylist(), table["target_ids"].to_pylist(), strict=True))
     batch = (collate_source_target if model.config.is_encoder_decoder else collate)(rows, pad=pad)
     with torch.inference_mode():
@@ -119,6 +125,7 @@ def test_the_manifest_knows_tokens_model_and_seed(one_worker: Artifact, llama_fo
     assert manifest.counts["prompt_tokens"] == sum(map(len, table["prompt_ids"].to_pylist()))
     assert manifest.counts["target_tokens"] == sum(map(len, table["target_ids"].to_pylist()))
     assert manifest.counts["resumed_at_step"] == 0
+    assert manifest.counts["answer_cue"] == "Explanation:"
     assert set(manifest.models) == {str(llama_folder)}
     assert manifest.seed == 42
     assert not [name for name in manifest.files if name.startswith("_parts")]
@@ -136,6 +143,35 @@ def test_two_workers_make_the_same_student_as_one(
         torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0, msg=name)
     moved = max(float((weight - start[name]).abs().max()) for name, weight in expected.items())
     assert moved > 1e-3  # ten times the tolerance: the comparison above says something
+
+
+@pytest.mark.parametrize("model", ["llama_folder", "t5_folder"])
+def test_two_tasks_are_learnt_in_the_proportion_of_alpha(
+    request: pytest.FixtureRequest, tmp_path: Path, model: str
+) -> None:
+    folder: Path = request.getfixturevalue(model)
+    settings = {"epochs": 20, "learning_rate": 1e-2}
+    losses = {}
+    for alpha in (0.0, 1.0):
+        artifact, manifest = student(tmp_path / str(alpha), folder, "step_by_step", alpha=alpha, **settings)
+        assert manifest.counts["answer_cue"] == "Answer:"
+        assert manifest.rows == {"examples": 2 * ROWS}
+        kind = AutoModelForCausalLM if model == "llama_folder" else AutoModelForSeq2SeqLM
+        trained = kind.from_pretrained(artifact.at("model"))
+        losses[alpha] = [mean_loss(trained, artifact, pad=0, weight=task) for task in (1 - alpha, alpha)]
+    (rationale, no_answer), (no_rationale, answer) = losses[0.0], losses[1.0]
+    assert rationale < no_rationale - 1
+    assert answer < no_answer - 1
+
+
+def test_two_workers_make_the_same_student_of_two_tasks_as_one(llama_folder: Path, tmp_path: Path) -> None:
+    one, two = (
+        student(tmp_path / str(workers), llama_folder, "mt_cot", workers=workers)[0] for workers in (1, 2)
+    )
+    expected = load_file(one.at("model", "model.safetensors"))
+    found = load_file(two.at("model", "model.safetensors"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0, msg=name)
 
 
 def test_a_lora_student_is_written_merged_and_as_an_adapter(llama_folder: Path, tmp_path: Path) -> None:

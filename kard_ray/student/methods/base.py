@@ -40,7 +40,7 @@ class Method(Protocol):
 
     @property
     def uses_rationales(self) -> bool:
-        """Whether the student writes a rationale before its answer."""
+        """Whether it learns from rationales: a question without one then gives no row."""
         ...
 
     @property
@@ -49,12 +49,27 @@ class Method(Protocol):
         ...
 
     @property
+    def multi_task(self) -> bool:
+        """Whether it learns two tasks at once: alpha divides the loss between them."""
+        ...
+
+    @property
     def answer_cue(self) -> str:
         """The cue that asks the trained student for its answer; recorded with the student."""
         ...
 
     def examples(
-        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+        self,
+        question: Question,
+        evidence: Sequence[Evidence],
+        *,
+        passages: int,
+        form: AnswerForm,
+        alpha: float,
     ) -> Iterator[Example]:
-        """Training rows of one question; none when the method needs a rationale and there is none."""
+        """Training rows of one question; none when the method needs a rationale and there is none.
+
+        ``passages`` is how many a row may have; ``alpha`` (0 to 1) is the weight of the answer where there are two
+        tasks.
+        """
         ...

@@ -18,10 +18,17 @@ class Finetune:
     name: str = "finetune"
     uses_rationales: bool = False
     uses_passages: bool = False
+    multi_task: bool = False
     answer_cue: str = DEFAULT_CUE
 
     def examples(
-        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+        self,
+        question: Question,
+        evidence: Sequence[Evidence],
+        *,
+        passages: int,
+        form: AnswerForm,
+        alpha: float,
     ) -> Iterator[Example]:
         """One row per question."""
         target = conclusion(question.options, question.answer, form, question.gold)

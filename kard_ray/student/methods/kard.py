@@ -18,10 +18,17 @@ class Kard:
     name: str = "kard"
     uses_rationales: bool = True
     uses_passages: bool = True
+    multi_task: bool = False
     answer_cue: str = DEFAULT_CUE
 
     def examples(
-        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+        self,
+        question: Question,
+        evidence: Sequence[Evidence],
+        *,
+        passages: int,
+        form: AnswerForm,
+        alpha: float,
     ) -> Iterator[Example]:
         """One row per rationale, each with its own silver passages."""
         for item in evidence:

@@ -18,10 +18,17 @@ class StdCot:
     name: str = "std_cot"
     uses_rationales: bool = True
     uses_passages: bool = False
+    multi_task: bool = False
     answer_cue: str = DEFAULT_CUE
 
     def examples(
-        self, question: Question, evidence: Sequence[Evidence], *, passages: int, form: AnswerForm
+        self,
+        question: Question,
+        evidence: Sequence[Evidence],
+        *,
+        passages: int,
+        form: AnswerForm,
+        alpha: float,
     ) -> Iterator[Example]:
         """One row per rationale."""
         for item in evidence:

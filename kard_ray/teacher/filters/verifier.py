@@ -9,7 +9,6 @@ here before the model reads on, unless ``shown`` says otherwise. Its worked exam
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -19,16 +18,10 @@ from pydantic import Field
 from kard_ray.benchmarks.rendering import AnswerForm, answer_text, question_block
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.models import ModelRef
+from kard_ray.teacher.conclusions import reasoning
 from kard_ray.teacher.filters.base import GroupFilter, Written
 from kard_ray.teacher.filters.option_scores import OptionScorer
-from kard_ray.teacher.focus import sentences
 
-_CONCLUSION = re.compile(r"\bso,? the answer is\b", re.IGNORECASE)
-# A last sentence such as "Therefore, option (D) is the correct answer.", or "Answer: D".
-_NAMES_ANSWER = re.compile(
-    r"\b(?:correct|right|best|final) (?:answer|option|choice)\b|\banswer(?: is|:| would be| must be)",
-    re.IGNORECASE,
-)
 _CLOSING = " So the answer is"
 
 
@@ -110,12 +103,3 @@ class LoadedVerifier:
             if not words:
                 return None
             words = words[over:]  # a word is a token at least
-
-
-def reasoning(rationale: str) -> str:
-    """``rationale`` up to its "So the answer is", and without last sentences that name an answer in other words."""
-    closings = [match.start() for match in _CONCLUSION.finditer(rationale)]
-    parts = sentences(rationale[: closings[0] if closings else None].strip())
-    while parts and _NAMES_ANSWER.search(parts[-1]):
-        parts.pop()
-    return " ".join(parts)

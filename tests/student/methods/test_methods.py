@@ -1,18 +1,33 @@
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.student.methods.base import Evidence
+from kard_ray.student.methods.base import Evidence, Example
 from kard_ray.student.methods.registry import METHODS, MethodName
+from kard_ray.student.rendering import DEFAULT_CUE
 
 QUESTION = Question(question_id="q", split="train", question="Which?", options=("Lisbon", "Porto"), answer=1)
 EVIDENCE = [
     Evidence(rationale="One. So the answer is Porto.", silver=[("A", "a"), ("B", "b"), ("C", "c")]),
     Evidence(rationale="Two. So the answer is Porto.", silver=[("D", "d")]),
 ]
+
+
+def rows_of(
+    name: MethodName,
+    question: Question = QUESTION,
+    *,
+    evidence: list[Evidence] = EVIDENCE,
+    passages: int = 3,
+    form: Any = "text",
+    alpha: float = 0.3,
+) -> list[Example]:
+    return list(METHODS[name].examples(question, evidence, passages=passages, form=form, alpha=alpha))
 
 
 def test_every_name_of_a_recipe_has_a_method_of_that_name() -> None:
@@ -24,37 +39,80 @@ def test_every_name_of_a_recipe_has_a_method_of_that_name() -> None:
     ("form", "target"), [("text", "So the answer is Porto."), ("letter", "So the answer is (B).")]
 )
 def test_fine_tuning_learns_the_conclusion_once_whatever_the_evidence(form: str, target: str) -> None:
-    (row,) = METHODS["finetune"].examples(QUESTION, EVIDENCE, passages=3, form=form)
+    (row,) = rows_of("finetune", form=form)
     assert (row.target, tuple(row.passages)) == (target, ())
 
 
 def test_fine_tuning_learns_an_open_questions_answer() -> None:
     question = Question(question_id="q", split="train", question="How many?", gold="72")
-    (row,) = METHODS["finetune"].examples(question, EVIDENCE, passages=3, form="letter")
+    (row,) = rows_of("finetune", question, form="letter")
     assert row.target == "So the answer is 72."
 
 
 def test_std_cot_learns_every_rationale_without_passages() -> None:
-    rows = list(METHODS["std_cot"].examples(QUESTION, EVIDENCE, passages=3, form="text"))
+    rows = rows_of("std_cot")
     assert [row.target for row in rows] == [item.rationale for item in EVIDENCE]
     assert all(not row.passages for row in rows)
 
 
 def test_kard_learns_every_rationale_from_its_own_silver_passages() -> None:
-    rows = list(METHODS["kard"].examples(QUESTION, EVIDENCE, passages=2, form="text"))
+    rows = rows_of("kard", passages=2)
     assert [row.target for row in rows] == [item.rationale for item in EVIDENCE]
     assert [list(row.passages) for row in rows] == [[("A", "a"), ("B", "b")], [("D", "d")]]
 
 
 def test_kard_without_passages_learns_what_std_cot_learns() -> None:
-    kard = list(METHODS["kard"].examples(QUESTION, EVIDENCE, passages=0, form="text"))
-    assert kard == list(METHODS["std_cot"].examples(QUESTION, EVIDENCE, passages=0, form="text"))
+    assert rows_of("kard", passages=0) == rows_of("std_cot", passages=0)
+
+
+@pytest.mark.parametrize(
+    ("form", "answer"), [("text", "So the answer is Porto."), ("letter", "So the answer is (B).")]
+)
+def test_mt_cot_learns_whole_rationales_and_answers_each_by_its_own_cue(form: str, answer: str) -> None:
+    explanation, prediction = "[Explanation Generation]:", "[Answer Prediction]:"
+    assert [(row.cue, row.target) for row in rows_of("mt_cot", form=form)] == [
+        (explanation, "One. So the answer is Porto."),
+        (prediction, answer),
+        (explanation, "Two. So the answer is Porto."),
+        (prediction, answer),
+    ]
+
+
+def test_step_by_step_learns_rationales_without_their_conclusions_and_answers() -> None:
+    assert [(row.cue, row.target) for row in rows_of("step_by_step")] == [
+        ("Rationale:", "One."),
+        ("Answer:", "So the answer is Porto."),
+        ("Rationale:", "Two."),
+        ("Answer:", "So the answer is Porto."),
+    ]
+
+
+def test_a_rationale_that_only_concludes_teaches_step_by_step_the_answer_alone() -> None:
+    (row,) = rows_of("step_by_step", evidence=[Evidence(rationale="So the answer is Porto.", silver=[])])
+    assert (row.cue, row.target) == ("Answer:", "So the answer is Porto.")
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+@given(alpha=st.floats(0, 1))
+def test_alpha_is_the_answers_share_of_two_tasks_and_nothing_else(name: MethodName, alpha: float) -> None:
+    weights = {row.cue: row.weight for row in rows_of(name, alpha=alpha)}
+    if not METHODS[name].multi_task:
+        assert weights == {DEFAULT_CUE: 1.0}
+        return
+    assert len(weights) == 2
+    assert weights[METHODS[name].answer_cue] == alpha
+    assert sum(weights.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_what_follows_the_cue_that_a_student_is_asked_with_ends_in_the_answer(name: MethodName) -> None:
+    asked = [row.target for row in rows_of(name) if row.cue == METHODS[name].answer_cue]
+    assert asked
+    assert all(target.endswith("So the answer is Porto.") for target in asked)
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_a_method_says_truly_what_it_reads(name: MethodName) -> None:
     method = METHODS[name]
-    rows = list(method.examples(QUESTION, EVIDENCE, passages=2, form="text"))
-    assert any(row.passages for row in rows) == method.uses_passages
-    none = list(method.examples(QUESTION, [], passages=2, form="text"))
-    assert bool(none) != method.uses_rationales
+    assert any(row.passages for row in rows_of(name, passages=2)) == method.uses_passages
+    assert bool(rows_of(name, evidence=[], passages=2)) != method.uses_rationales

@@ -14,7 +14,7 @@ from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.runtime.models import resolve_model
 from kard_ray.teacher.filters.base import Written
 from kard_ray.teacher.filters.option_scores import OptionScorer
-from kard_ray.teacher.filters.verifier import LoadedVerifier, Verifier, reasoning
+from kard_ray.teacher.filters.verifier import LoadedVerifier, Verifier
 
 
 def written(
@@ -142,24 +142,6 @@ def test_a_long_rationale_loses_its_first_words_and_a_question_that_does_not_fit
     assert "Which of these is larger?" in check.scorer.tokenizer.decode(prompt)
     (found,) = check.reasons([written("It is.", question="Which is larger? " * 50)])
     assert found == "question and options alone take more than 64 tokens"
-
-
-@pytest.mark.parametrize(
-    ("rationale", "left"),
-    [
-        ("9 is larger than 4. So the answer is yes.", "9 is larger than 4."),
-        ("9 is larger than 4, so the answer is (A).", "9 is larger than 4,"),
-        ("It rains. So the answer is no. So the answer is yes.", "It rains."),
-        ("It rains. Therefore, option (D) is the correct answer.", "It rains."),
-        ("It rains. The final answer is 5. Therefore, the correct answer is (B) no.", "It rains."),
-        ("It rains.\nAnswer: D", "It rains."),
-        ("Option (A) is wrong. It rains.", "Option (A) is wrong. It rains."),
-        ("So the answer is yes.", ""),
-        ("", ""),
-    ],
-)
-def test_the_conclusion_is_cut_and_the_reasoning_stays(rationale: str, left: str) -> None:
-    assert reasoning(rationale) == left
 
 
 def test_the_verifier_reads_the_conclusion_only_where_that_is_asked_for(folder: Path) -> None:
