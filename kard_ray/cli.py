@@ -113,6 +113,9 @@ _stage_command("symbolic", "Symbolic knowledge beside the kept rationales (SKInt
 _stage_command("compression", "Symbolic knowledge at every stage of the curriculum.")
 _stage_command("examples", "The nearest training questions of each training question.")
 _stage_command("silver", "Silver passages: what each rationale retrieves.")
+_stage_command(
+    "question_passages", "What training questions find themselves (knowledge-augmented fine-tuning)."
+)
 _stage_command("train", "Students, one per method of the recipe.")
 _stage_command("predict", "Answers of the students.")
 _stage_command("report", "The result table.")

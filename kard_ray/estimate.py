@@ -65,6 +65,8 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "silver":
         tests = test if pipeline.predicts_silver else 0
         return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
+    if stage == "question_passages":
+        return Estimate(train, None, None)
     if stage not in ("train", "predict"):
         return Estimate(None, None, None)
     student = METHODS[cast("MethodName", method)]
@@ -74,8 +76,9 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
         of_question = sum(_prompt_tokens(e, recipe) + _target_tokens(e) for e in examples)
         tokens = _times(_times(train, of_question), recipe.student.epochs)
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, TRAIN_START_S) if known else None)
-    sources = [s for s in recipe.prediction.sources if s != "silver" or pipeline.predicts_silver]
-    rows = _times(test, len(sources) if student.uses_passages else 1)
+    silver = student.passages_from == "rationale" and pipeline.predicts_silver
+    sources = recipe.prediction.sources if silver else pipeline.searched_sources
+    rows = _times(test, 1 if student.passages_from == "none" else len(sources))
     tokens = _times(rows, max(_target_tokens(e) for e in examples if e.cue == student.answer_cue))
     return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
 
@@ -86,10 +89,20 @@ _ANSWER = conclusion(_QUESTION.options, _QUESTION.answer, "text")
 
 def _examples(method: Method, recipe: Recipe) -> list[Example]:
     """The training rows of a question that has all the rationales and passages that the recipe asks for."""
-    count = min(recipe.student.rationales, recipe.teacher.samples)
-    evidence = [Evidence(rationale=f"It is. {_ANSWER}", silver=[("", "")] * recipe.student.passages)] * count
-    given = recipe.student
-    return list(method.examples(_QUESTION, evidence, passages=given.passages, form="text", alpha=given.alpha))
+    student = recipe.student
+    found = [("", "")] * student.passages
+    evidence = Evidence(rationale=f"It is. {_ANSWER}", silver=found)
+    count = min(student.rationales, recipe.teacher.samples)
+    return list(
+        method.examples(
+            _QUESTION,
+            [evidence] * count,
+            found=found,
+            passages=student.passages,
+            form="text",
+            alpha=student.alpha,
+        )
+    )
 
 
 def _prompt_tokens(example: Example, recipe: Recipe) -> int:

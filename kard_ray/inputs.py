@@ -62,6 +62,10 @@ class Inputs(Lineage):
         self.silver_artifact.verify()
         return self.silver_artifact.read_table("silver.parquet")
 
+    def _question_passages(self) -> pa.Table:
+        self.question_passages_artifact.verify()
+        return self.question_passages_artifact.read_table("question_passages.parquet")
+
     def _silver_by_question(self) -> dict[str, list[dict[str, Any]]]:
         split = self.recipe.prediction.split
         return {r["question_id"]: r["passages"] for r in self._silver().to_pylist() if r["split"] == split}

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from kard_ray.benchmarks.registry import load_benchmark
+from kard_ray.knowledge.retrieval import Mode
 from kard_ray.recipe import Recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
@@ -174,14 +175,32 @@ class Lineage:
         config = self.recipe.silver.content() | {"retrieval": self.recipe.retrieval.content()}
         return self._artifact("silver", VERSION, config, inputs)
 
+    @cached_property
+    def question_passages_artifact(self) -> Artifact:
+        """What training questions find, schema QUESTION_PASSAGES."""
+        from kard_ray.student.question_passages import VERSION
+
+        r = self.recipe
+        config = {
+            "passages": r.student.passages,
+            "query": r.prediction.query,
+            "questions": r.questions.content(),
+            "retrieval": r.retrieval.content(),
+        }
+        inputs = self._keys(self.benchmark_artifact) | self._knowledge_keys()
+        return self._artifact("question_passages", VERSION, config, inputs)
+
     def student_artifact(self, method: MethodName) -> Artifact:
         """The student of ``method``."""
         from kard_ray.student.train import VERSION
 
         config = self.recipe.student.content() | {"answer_form": self.recipe.answer_form}
         inputs = self._keys(self.benchmark_artifact, self.rationales_artifact)
-        if METHODS[method].uses_passages:
+        reads = METHODS[method].passages_from
+        if reads == "rationale":
             inputs |= self._keys(self.silver_artifact)
+        elif reads == "question":
+            inputs |= self._keys(self.question_passages_artifact)
         else:
             del config["passages"]
         if not METHODS[method].multi_task:
@@ -194,8 +213,13 @@ class Lineage:
 
         config = self.recipe.prediction.content() | {"questions": self.recipe.questions.content()}
         inputs = self._keys(self.student_artifact(method))
-        if METHODS[method].uses_passages:
-            inputs |= self._keys(self.silver_artifact) | self._knowledge_keys()
+        reads = METHODS[method].passages_from
+        if reads == "rationale":
+            inputs |= self._keys(self.silver_artifact)
+        elif reads == "question":
+            config["sources"] = self.searched_sources
+        if reads != "none":
+            inputs |= self._knowledge_keys()
             config["retrieval"] = self.recipe.retrieval.content()
         return self._artifact(f"predict/{method}", VERSION, config, inputs)
 
@@ -220,3 +244,8 @@ class Lineage:
     def predicts_silver(self) -> bool:
         """Whether test questions get rationales too; another choice of methods must not change the teacher's key."""
         return "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
+
+    @property
+    def searched_sources(self) -> list[Mode]:
+        """The passage sources of predictions that the question itself searches; BM25 when the recipe names none."""
+        return [source for source in self.recipe.prediction.sources if source != "silver"] or ["bm25"]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     pass
 
 STAGES = (
-    "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver", "train",
-    "predict", "report",
+    "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver",
+    "question_passages", "train", "predict", "report",
 )  # fmt: skip
 _CURRICULUM = ("symbolic", "compression", "examples")  # only where the recipe has symbolic knowledge
 _RUN_FILE = "run.json"
@@ -94,16 +94,18 @@ class Pipeline(Inputs):
     def _order(self, stages: Sequence[str]) -> list[tuple[str, MethodName | None]]:
         """Those of ``stages`` that the recipe has, or that were asked for by name: they then tell what is missing."""
         all_ = len(stages) > 1
-        wanted = [
-            s
-            for s in STAGES
-            if s in stages and not (all_ and s in _CURRICULUM and self.recipe.symbolic is None)
-        ]
+        wanted = [s for s in STAGES if s in stages and not (all_ and self._is_idle(s))]
         return [
             (stage, method)
             for stage in wanted
             for method in (self.recipe.student.methods if stage in ("train", "predict") else (None,))
         ]
+
+    def _is_idle(self, stage: str) -> bool:
+        """Whether nothing in the recipe asks for ``stage``."""
+        if stage == "question_passages":
+            return all(METHODS[method].passages_from != "question" for method in self.recipe.student.methods)
+        return stage in _CURRICULUM and self.recipe.symbolic is None
 
     def _step(self, stage: str, method: MethodName | None) -> Step:
         """One step; its artifact's key is found here, so a recipe without questions still has a knowledge step."""
@@ -243,16 +245,31 @@ class Pipeline(Inputs):
             version=self.knowledge_version,
         )
 
+    def _make_question_passages(self, artifact: Artifact) -> Manifest:
+        from kard_ray.student.question_passages import find_question_passages
+
+        recipe = self.recipe
+        return find_question_passages(
+            self.selected("train"),
+            self.knowledge_folder,
+            artifact,
+            k=recipe.student.passages,
+            with_options=recipe.prediction.query == "question_and_options",
+            retrieval=recipe.retrieval,
+            version=self.knowledge_version,
+        )
+
     def _make_student(self, method: MethodName) -> Callable[[Artifact], Manifest]:
         def make(artifact: Artifact) -> Manifest:
             from kard_ray.student.train import train
 
-            silver = self._silver() if METHODS[method].uses_passages else None
+            reads = METHODS[method].passages_from
             return train(
                 method,
                 self.selected("train"),
                 self._rationales(),
-                silver,
+                self._silver() if reads == "rationale" else None,
+                self._question_passages() if reads == "question" else None,
                 self.recipe.student,
                 self.recipe.answer_form,
                 artifact,
@@ -276,19 +293,15 @@ class Pipeline(Inputs):
         """
         from kard_ray.evaluation.predict import KnowledgeSource, PassageSource, predict
 
-        reads = METHODS[method].uses_passages
+        reads = METHODS[method].passages_from
         sources: list[PassageSource] = ["none"]
         found: dict[str, list[dict[str, Any]]] = {}
-        if reads:
-            # A new question has no rationale, so only what the question itself finds can be read.
-            sources = list(self.recipe.prediction.sources)
-            if not silver:
-                searched: list[PassageSource] = [source for source in sources if source != "silver"]
-                sources = searched[:1] or ["bm25"]
-            if not self.predicts_silver:
-                sources = [source for source in sources if source != "silver"]
-            if "silver" in sources:
-                found = self._silver_by_question()
+        if reads == "rationale" and silver and self.predicts_silver:
+            sources = [*self.recipe.prediction.sources]
+            found = self._silver_by_question()
+        elif reads != "none":
+            # What the question itself finds; a new one has no rationale, and is answered once.
+            sources = [*(self.searched_sources if silver else self.searched_sources[:1])]
         student = self.student_artifact(method)
         cue = student.verify().counts.get(ANSWER_CUE, DEFAULT_CUE)
         return predict(
@@ -299,7 +312,7 @@ class Pipeline(Inputs):
             knowledge=KnowledgeSource(
                 self.knowledge_folder, version or self.knowledge_version, self.recipe.retrieval
             )
-            if reads
+            if reads != "none"
             else None,
             k=self.recipe.student.passages,
             cue=cue,

@@ -17,11 +17,19 @@ from tests.conftest import question_line
 BELOW_RATIONALES = {
     "rationales",
     "silver",
+    "question_passages",
     *(f"{stage}/{method}" for stage in ("train", "predict") for method in METHODS),
     "report",
 }
 
 
+PREDICTIONS = {f"predict/{method}" for method in METHODS}
+READERS = {
+    f"{stage}/{name}"
+    for stage in ("train", "predict")
+    for name, method in METHODS.items()
+    if method.passages_from != "none"
+}
 ALL_METHODS = f"student.methods=[{', '.join(METHODS)}]"
 TWO_TASKS = [name for name, method in METHODS.items() if method.multi_task]
 
@@ -49,6 +57,10 @@ def test_the_steps_stand_in_order_and_every_stage_has_one(recipe_path: str) -> N
     assert list(dict.fromkeys(step.stage for step in steps)) == list(STAGES)
     without = [step.stage for step in pipeline(recipe_path).steps()]
     assert [stage for stage in STAGES if stage not in without] == ["symbolic", "compression", "examples"]
+    without = [step.stage for step in pipeline(recipe_path, "student.methods=[kard, mt_cot]").steps()]
+    assert "question_passages" not in without
+    (asked_for,) = pipeline(recipe_path, "student.methods=[kard]").steps(["question_passages"])
+    assert asked_for.needs_ray
     assert [step.label for step in steps if step.stage == "train"] == [
         f"train/{method}" for method in METHODS
     ]
@@ -67,23 +79,28 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
 @pytest.mark.parametrize(
     ("override", "labels"),
     [
-        ("teacher.samples=5", BELOW_RATIONALES),
-        ("teacher.filters=[concludes, supported]", BELOW_RATIONALES),
-        ("teacher.sampling.temperature=0.1", BELOW_RATIONALES),
+        ("teacher.samples=5", BELOW_RATIONALES - {"question_passages"}),
+        ("teacher.filters=[concludes, supported]", BELOW_RATIONALES - {"question_passages"}),
+        ("teacher.sampling.temperature=0.1", BELOW_RATIONALES - {"question_passages"}),
         ("knowledge.analyzer.stem=false", {"knowledge", "contamination", *BELOW_RATIONALES}),
         ("contamination.ngram=8", {"contamination"}),
         ("contamination.drop=true", {"contamination", *BELOW_RATIONALES}),
         ("retrieval.version=build-1", {"contamination", *BELOW_RATIONALES}),
-        ("retrieval.bm25_engine=lancedb", {"silver", "train/kard", "predict/kard", "report"}),
+        ("retrieval.bm25_engine=lancedb", {"silver", "question_passages", *READERS, "report"}),
         ("silver.passages=4", {"silver", "train/kard", "predict/kard", "report"}),
-        ("student.passages=1", {"train/kard", "predict/kard", "report"}),
+        ("student.passages=1", {"question_passages", *READERS, "report"}),
+        (
+            "prediction.query=question",
+            {"question_passages", "train/knowledge_finetune", *PREDICTIONS, "report"},
+        ),
+        ("prediction.sources=[silver, bm25]", PREDICTIONS - {"predict/knowledge_finetune"} | {"report"}),
         (
             "student.alpha=0.5",
             {*(f"{stage}/{method}" for stage in ("train", "predict") for method in TWO_TASKS), "report"},
         ),
-        ("prediction.sampling.max_tokens=9", {*(f"predict/{method}" for method in METHODS), "report"}),
+        ("prediction.sampling.max_tokens=9", {*PREDICTIONS, "report"}),
         ("benchmark.name=other", {"benchmark", "contamination", *BELOW_RATIONALES}),
-        ("answer_form=letter", BELOW_RATIONALES),
+        ("answer_form=letter", BELOW_RATIONALES - {"question_passages"}),
     ],
 )
 def test_a_field_changes_its_stage_and_what_is_made_from_it(
@@ -121,7 +138,14 @@ def test_what_says_only_how_fast_or_where_changes_nothing(recipe_path: str, over
 
 
 @pytest.mark.parametrize(
-    "methods", ["[kard]", "[finetune]", "[finetune, std_cot]", "[kard, finetune, std_cot]"]
+    "methods",
+    [
+        "[kard]",
+        "[finetune]",
+        "[knowledge_finetune, mt_cot]",
+        "[finetune, std_cot]",
+        "[kard, finetune, std_cot]",
+    ],
 )
 def test_the_choice_of_methods_redoes_nothing_but_the_report(recipe_path: str, methods: str) -> None:
     before, after = keys(recipe_path), keys(recipe_path, f"student.methods={methods}")
@@ -280,14 +304,19 @@ def test_rows_are_estimated_from_the_recipe_alone() -> None:
     assert found["benchmark"].rows == 4000 + 500 + 500
     assert found["rationales"].rows == 3 * 100 + 50
     assert found["silver"].rows == 3 * 100 + 50
-    assert found["train/finetune"].rows == 100
+    assert found["question_passages"].rows == 100
+    assert found["train/finetune"].rows == found["train/knowledge_finetune"].rows == 100
     assert found["train/std_cot"].rows == found["train/kard"].rows == 200
     assert found["train/mt_cot"].rows == found["train/step_by_step"].rows == 400
     assert found["predict/finetune"].rows == found["predict/mt_cot"].rows == 50
+    assert (
+        found["predict/knowledge_finetune"].rows == 50
+    )  # what the question finds; it has no silver passages
     assert found["predict/kard"].rows == 100
     assert found["predict/step_by_step"].tokens == found["predict/finetune"].tokens
     assert found["predict/std_cot"].tokens > found["predict/mt_cot"].tokens
     assert found["train/kard"].tokens > found["train/std_cot"].tokens > found["train/finetune"].tokens
+    assert found["train/knowledge_finetune"].tokens > found["train/finetune"].tokens
 
 
 def test_without_test_rationales_nothing_silver_is_predicted() -> None:

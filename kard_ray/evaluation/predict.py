@@ -21,6 +21,7 @@ from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
 from kard_ray.runtime.parts import map_resumable
+from kard_ray.student.question_passages import search_query
 from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig
 
 VERSION = 2
@@ -150,7 +151,7 @@ def prediction_rows(
             "source": source,
             "question": q.question,
             "options": list(q.options),
-            "query": " ".join([q.question, *(q.options if with_options else ())]),
+            "query": search_query(q, with_options=with_options),
             "passages": silver.get(q.question_id, []) if source == "silver" else [],
         }
         for q in questions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -44,16 +44,23 @@ def evidence_by_question(
     return dict(found)
 
 
+def passages_by_question(found: pa.Table | None) -> dict[str, list[tuple[str, str]]]:
+    """What each question found (schema QUESTION_PASSAGES), best first, as (title, text)."""
+    rows = found.to_pylist() if found is not None else []
+    return {row["question_id"]: [(p["title"], p["text"]) for p in row["passages"]] for row in rows}
+
+
 def build_examples(
     questions: Sequence[Question],
     evidence: dict[str, list[Evidence]],
     method: Method,
     *,
+    found: Mapping[str, Sequence[tuple[str, str]]],
     passages: int,
     form: AnswerForm,
     alpha: float,
 ) -> list[Example]:
-    """Rows of ``method`` for ``questions``, in question order.
+    """Rows of ``method`` for ``questions``, in question order; ``found`` as in :func:`passages_by_question`.
 
     Methods without rationales are given only the questions that have one too, so that methods are compared on the
     same training questions.
@@ -62,7 +69,14 @@ def build_examples(
     for question in questions:
         items = evidence.get(question.question_id, [])
         if items:
-            rows += method.examples(question, items, passages=passages, form=form, alpha=alpha)
+            rows += method.examples(
+                question,
+                items,
+                found=found.get(question.question_id, ()),
+                passages=passages,
+                form=form,
+                alpha=alpha,
+            )
     return rows
 
 

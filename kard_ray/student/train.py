@@ -23,7 +23,7 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.progress import Progress
 from kard_ray.student.config import ADAPTER_FOLDER, ANSWER_CUE, MODEL_FOLDER, StudentConfig
-from kard_ray.student.examples import build_examples, evidence_by_question, tokenize
+from kard_ray.student.examples import build_examples, evidence_by_question, passages_by_question, tokenize
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import Renderer
 
@@ -68,6 +68,7 @@ def training_table(
     questions: Sequence[Question],
     rationales: pa.Table,
     silver: pa.Table | None,
+    found: pa.Table | None,
     config: StudentConfig,
     form: AnswerForm,
     tokenizer: Any,
@@ -78,7 +79,13 @@ def training_table(
     evidence = evidence_by_question(rationales, silver, per_question=config.rationales, seed=config.seed)
     chosen = [q for q in questions if q.split == "train" and q.question_id in evidence]
     examples = build_examples(
-        chosen, evidence, METHODS[method], passages=config.passages, form=form, alpha=config.alpha
+        chosen,
+        evidence,
+        METHODS[method],
+        found=passages_by_question(found),
+        passages=config.passages,
+        form=form,
+        alpha=config.alpha,
     )
     if not examples:
         raise UserError(
@@ -93,11 +100,15 @@ def train(
     questions: Sequence[Question],
     rationales: pa.Table,
     silver: pa.Table | None,
+    found: pa.Table | None,
     config: StudentConfig,
     form: AnswerForm,
     artifact: Artifact,
 ) -> Manifest:
-    """Train the student of ``method`` and store it in ``artifact`` under ``model/``."""
+    """Train the student of ``method`` and store it in ``artifact`` under ``model/``.
+
+    It reads the passages of ``silver`` (schema SILVER) or ``found`` (schema QUESTION_PASSAGES), whichever is given.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     model = resolve_model(config.model)
@@ -107,6 +118,7 @@ def train(
         questions,
         rationales,
         silver,
+        found,
         config,
         form,
         tokenizer,

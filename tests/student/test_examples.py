@@ -7,9 +7,16 @@ import pytest
 from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.student.examples import TRAINING, build_examples, evidence_by_question, tokenize
+from kard_ray.student.examples import (
+    TRAINING,
+    build_examples,
+    evidence_by_question,
+    passages_by_question,
+    tokenize,
+)
 from kard_ray.student.methods.base import Evidence, Example
 from kard_ray.student.methods.registry import METHODS, MethodName
+from kard_ray.student.question_passages import QUESTION_PASSAGES
 from kard_ray.student.rendering import Renderer, RenderingConfig
 from kard_ray.teacher.rationales import RATIONALES
 from kard_ray.teacher.silver import SILVER
@@ -87,14 +94,32 @@ def test_every_rationale_keeps_its_own_silver_passages() -> None:
 @pytest.mark.parametrize("method", list(METHODS))
 def test_all_methods_are_given_the_same_questions(method: MethodName) -> None:
     evidence = evidence_by_question(ROWS, None, per_question=2, seed=0)
-    rows = build_examples(QUESTIONS, evidence, METHODS[method], passages=2, form="text", alpha=0.3)
+    rows = build_examples(QUESTIONS, evidence, METHODS[method], found={}, passages=2, form="text", alpha=0.3)
     assert list(dict.fromkeys(row.question.question_id for row in rows)) == ["q0", "q1", "q4"]
+
+
+def test_every_question_is_given_what_it_found_itself() -> None:
+    hits = [
+        {"passage_id": f"p{rank}", "title": "T", "text": f"text {rank}", "score": 1.0} for rank in range(3)
+    ]
+    found = pa.Table.from_pylist(
+        [{"question_id": "q1", "passages": hits}, {"question_id": "q4", "passages": []}],
+        schema=QUESTION_PASSAGES,
+    )
+    evidence = evidence_by_question(ROWS, None, per_question=2, seed=0)
+    rows = build_examples(
+        QUESTIONS, evidence, METHODS["knowledge_finetune"], found=passages_by_question(found),
+        passages=2, form="text", alpha=0.3,
+    )  # fmt: skip
+    shown = {row.question.question_id: list(row.passages) for row in rows}
+    assert shown == {"q0": [], "q1": [("T", "text 0"), ("T", "text 1")], "q4": []}
+    assert passages_by_question(None) == {}
 
 
 def test_tokens_are_kept_by_question_and_every_row_ends_in_eos(llama_folder: Path) -> None:
     renderer = Renderer(AutoTokenizer.from_pretrained(llama_folder), RenderingConfig(), "text")
     evidence = {"q0": [Evidence(rationale="", silver=[]), Evidence(rationale="It is.", silver=[])]}
-    rows = build_examples(QUESTIONS, evidence, METHODS["kard"], passages=2, form="text", alpha=0.3)
+    rows = build_examples(QUESTIONS, evidence, METHODS["kard"], found={}, passages=2, form="text", alpha=0.3)
     table = tokenize(rows, renderer)
     assert table.schema == TRAINING
     assert table["question_id"].to_pylist() == ["q0", "q0"]

@@ -14,14 +14,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
+from kard_ray.knowledge.retrieval import RetrievalConfig
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.batching import collate, collate_source_target
 from kard_ray.student.config import StudentConfig
 from kard_ray.student.loss import target_loss
 from kard_ray.student.methods.registry import MethodName
+from kard_ray.student.question_passages import QUESTION_PASSAGES, find_question_passages
 from kard_ray.student.train import train
 from kard_ray.teacher.rationales import RATIONALES
+from tests.knowledge.rows import write_base
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(600)]
 
@@ -65,7 +68,12 @@ def rationales(count: int = ROWS, *, kept: bool = True) -> pa.Table:
 
 
 def student(
-    folder: Path, model: Path, method: MethodName = "std_cot", **settings: Any
+    folder: Path,
+    model: Path,
+    method: MethodName = "std_cot",
+    *,
+    found: pa.Table | None = None,
+    **settings: Any,
 ) -> tuple[Artifact, Manifest]:
     config = StudentConfig(
         model=str(model),
@@ -75,7 +83,7 @@ def student(
         } | settings,
     )  # fmt: skip
     artifact = RunDirectory(str(folder)).artifact(ArtifactSpec(stage=f"train/{method}", version=1, config={}))
-    return artifact, train(method, questions(), rationales(), None, config, "text", artifact)
+    return artifact, train(method, questions(), rationales(), None, found, config, "text", artifact)
 
 
 def mean_loss(model: Any, artifact: Artifact, pad: int, weight: float | None = None) -> float:
@@ -174,6 +182,39 @@ def test_two_workers_make_the_same_student_of_two_tasks_as_one(llama_folder: Pat
         torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0, msg=name)
 
 
+def test_a_student_is_trained_on_what_its_questions_find(llama_folder: Path, tmp_path: Path) -> None:
+    passages = [(f"p{at}", f"Note {at}", f"Something about {at} is known.") for at in range(ROWS - 1)]
+    write_base(tmp_path / "knowledge", [passages])
+    stage = RunDirectory(str(tmp_path)).artifact(
+        ArtifactSpec(stage="question_passages", version=1, config={})
+    )
+    searched = find_question_passages(
+        questions(), str(tmp_path / "knowledge"), stage,
+        k=1, with_options=False, retrieval=RetrievalConfig(), version=None,
+    )  # fmt: skip
+    assert searched.rows == {"question_passages": ROWS}
+    assert searched.counts == {"queries_without_passage": 1}  # nothing is known about the last one
+    found = stage.read_table("question_passages.parquet")
+    assert found.schema == QUESTION_PASSAGES
+    hits = {row["question_id"]: [p["passage_id"] for p in row["passages"]] for row in found.to_pylist()}
+    assert hits == {f"q{at}": [f"p{at}"] if at < ROWS - 1 else [] for at in range(ROWS)}
+
+    artifact, manifest = student(tmp_path, llama_folder, "knowledge_finetune", found=found)
+    assert manifest.rows == {"examples": ROWS}
+    table = pq.read_table(artifact.at("examples.parquet"))
+    tokenizer = AutoTokenizer.from_pretrained(artifact.at("model"))
+    for question_id, ids, target in zip(
+        *(table[name].to_pylist() for name in ("question_id", "prompt_ids", "target_ids")), strict=True
+    ):
+        at = int(question_id[1:])
+        shown = f"Knowledge:\nNote {at}: Something about {at} is known.\n" if at < ROWS - 1 else ""
+        assert tokenizer.decode(ids) == f"{shown}Question: What is {at}?\nOptions: yes; no\nExplanation:"
+        assert (
+            tokenizer.decode(target, skip_special_tokens=True)
+            == f" So the answer is {('yes', 'no')[at % 2]}."
+        )
+
+
 def test_a_lora_student_is_written_merged_and_as_an_adapter(llama_folder: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
@@ -205,7 +246,7 @@ def test_without_a_kept_rationale_training_is_refused(llama_folder: Path, tmp_pa
     artifact = RunDirectory(str(tmp_path)).artifact(ArtifactSpec(stage="train/std_cot", version=1, config={}))
     with pytest.raises(UserError, match="no training question has a kept rationale"):
         train(
-            "std_cot", questions(), rationales(kept=False), None, StudentConfig(model=str(llama_folder)),
+            "std_cot", questions(), rationales(kept=False), None, None, StudentConfig(model=str(llama_folder)),
             "text", artifact,
         )  # fmt: skip
     assert not artifact.finished

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.student.rendering import DEFAULT_CUE
+
+# What the passages that a student reads in training are searched with; "none": it reads none.
+PassagesFrom = Literal["none", "question", "rationale"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +47,8 @@ class Method(Protocol):
         ...
 
     @property
-    def uses_passages(self) -> bool:
-        """Whether the student reads passages."""
+    def passages_from(self) -> PassagesFrom:
+        """What its training passages are searched with."""
         ...
 
     @property
@@ -63,13 +66,15 @@ class Method(Protocol):
         question: Question,
         evidence: Sequence[Evidence],
         *,
+        found: Sequence[tuple[str, str]],
         passages: int,
         form: AnswerForm,
         alpha: float,
     ) -> Iterator[Example]:
         """Training rows of one question; none when the method needs a rationale and there is none.
 
-        ``passages`` is how many a row may have; ``alpha`` (0 to 1) is the weight of the answer where there are two
-        tasks.
+        ``found`` are the passages that the question finds, best first, as (title, text): empty unless the method reads
+        them. ``passages`` is how many passages a row may have; ``alpha`` (0 to 1) is the weight of the answer where
+        there are two tasks.
         """
         ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
-from kard_ray.student.methods.base import Evidence, Example
+from kard_ray.student.methods.base import Evidence, Example, PassagesFrom
 from kard_ray.student.rendering import DEFAULT_CUE
 
 
@@ -17,7 +17,7 @@ class Kard:
 
     name: str = "kard"
     uses_rationales: bool = True
-    uses_passages: bool = True
+    passages_from: PassagesFrom = "rationale"
     multi_task: bool = False
     answer_cue: str = DEFAULT_CUE
 
@@ -26,6 +26,7 @@ class Kard:
         question: Question,
         evidence: Sequence[Evidence],
         *,
+        found: Sequence[tuple[str, str]],
         passages: int,
         form: AnswerForm,
         alpha: float,

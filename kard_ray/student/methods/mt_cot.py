@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, conclusion
-from kard_ray.student.methods.base import Evidence, Example
+from kard_ray.student.methods.base import Evidence, Example, PassagesFrom
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,7 @@ class MtCot:
 
     name: str = "mt_cot"
     uses_rationales: bool = True
-    uses_passages: bool = False
+    passages_from: PassagesFrom = "none"
     multi_task: bool = True
     answer_cue: str = "[Answer Prediction]:"
 
@@ -25,6 +25,7 @@ class MtCot:
         question: Question,
         evidence: Sequence[Evidence],
         *,
+        found: Sequence[tuple[str, str]],
         passages: int,
         form: AnswerForm,
         alpha: float,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, conclusion
-from kard_ray.student.methods.base import Evidence, Example
+from kard_ray.student.methods.base import Evidence, Example, PassagesFrom
 from kard_ray.teacher.conclusions import reasoning
 
 
@@ -17,7 +17,7 @@ class StepByStep:
 
     name: str = "step_by_step"
     uses_rationales: bool = True
-    uses_passages: bool = False
+    passages_from: PassagesFrom = "none"
     multi_task: bool = True
     answer_cue: str = "Answer:"
 
@@ -26,6 +26,7 @@ class StepByStep:
         question: Question,
         evidence: Sequence[Evidence],
         *,
+        found: Sequence[tuple[str, str]],
         passages: int,
         form: AnswerForm,
         alpha: float,

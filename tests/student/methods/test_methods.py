@@ -16,6 +16,7 @@ EVIDENCE = [
     Evidence(rationale="One. So the answer is Porto.", silver=[("A", "a"), ("B", "b"), ("C", "c")]),
     Evidence(rationale="Two. So the answer is Porto.", silver=[("D", "d")]),
 ]
+FOUND = [("E", "e"), ("F", "f"), ("G", "g")]
 
 
 def rows_of(
@@ -27,7 +28,8 @@ def rows_of(
     form: Any = "text",
     alpha: float = 0.3,
 ) -> list[Example]:
-    return list(METHODS[name].examples(question, evidence, passages=passages, form=form, alpha=alpha))
+    given = METHODS[name].examples(question, evidence, found=FOUND, passages=passages, form=form, alpha=alpha)
+    return list(given)
 
 
 def test_every_name_of_a_recipe_has_a_method_of_that_name() -> None:
@@ -47,6 +49,12 @@ def test_fine_tuning_learns_an_open_questions_answer() -> None:
     question = Question(question_id="q", split="train", question="How many?", gold="72")
     (row,) = rows_of("finetune", question, form="letter")
     assert row.target == "So the answer is 72."
+
+
+def test_knowledge_augmented_fine_tuning_learns_the_conclusion_from_what_the_question_finds() -> None:
+    (row,) = rows_of("knowledge_finetune", passages=2)
+    assert (row.target, list(row.passages)) == ("So the answer is Porto.", FOUND[:2])
+    assert rows_of("knowledge_finetune", passages=0) == rows_of("finetune")
 
 
 def test_std_cot_learns_every_rationale_without_passages() -> None:
@@ -114,5 +122,8 @@ def test_what_follows_the_cue_that_a_student_is_asked_with_ends_in_the_answer(na
 @pytest.mark.parametrize("name", list(METHODS))
 def test_a_method_says_truly_what_it_reads(name: MethodName) -> None:
     method = METHODS[name]
-    assert any(row.passages for row in rows_of(name, passages=2)) == method.uses_passages
+    sources = {"question": FOUND, "rationale": [p for item in EVIDENCE for p in item.silver], "none": []}
+    shown = {passage for row in rows_of(name, passages=2) for passage in row.passages}
+    assert shown <= set(sources[method.passages_from])
+    assert bool(shown) == (method.passages_from != "none")
     assert bool(rows_of(name, evidence=[], passages=2)) != method.uses_rationales
