@@ -69,17 +69,15 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
         return Estimate(train, None, None)
     if stage not in ("train", "predict"):
         return Estimate(None, None, None)
-    student = METHODS[cast("MethodName", method)]
-    examples = _examples(student, recipe)
+    name = cast("MethodName", method)
+    examples = _examples(METHODS[name], recipe)
     if stage == "train":
         rows = _times(train, len(examples))
         of_question = sum(_prompt_tokens(e, recipe) + _target_tokens(e) for e in examples)
         tokens = _times(_times(train, of_question), recipe.student.epochs)
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, TRAIN_START_S) if known else None)
-    silver = student.passages_from == "rationale" and pipeline.predicts_silver
-    sources = recipe.prediction.sources if silver else pipeline.searched_sources
-    rows = _times(test, 1 if student.passages_from == "none" else len(sources))
-    tokens = _times(rows, max(_target_tokens(e) for e in examples if e.cue == student.answer_cue))
+    rows = _times(test, len(pipeline.sources(name)))
+    tokens = _times(rows, max(_target_tokens(e) for e in examples if e.cue == METHODS[name].answer_cue))
     return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from kard_ray.benchmarks.registry import load_benchmark
-from kard_ray.knowledge.retrieval import Mode
+from kard_ray.evaluation.predict import PassageSource
 from kard_ray.recipe import Recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
@@ -217,7 +217,7 @@ class Lineage:
         if reads == "rationale":
             inputs |= self._keys(self.silver_artifact)
         elif reads == "question":
-            config["sources"] = self.searched_sources
+            config["sources"] = self.sources(method)
         if reads != "none":
             inputs |= self._knowledge_keys()
             config["retrieval"] = self.recipe.retrieval.content()
@@ -245,7 +245,15 @@ class Lineage:
         """Whether test questions get rationales too; another choice of methods must not change the teacher's key."""
         return "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
 
-    @property
-    def searched_sources(self) -> list[Mode]:
-        """The passage sources of predictions that the question itself searches; BM25 when the recipe names none."""
-        return [source for source in self.recipe.prediction.sources if source != "silver"] or ["bm25"]
+    def sources(self, method: MethodName, *, new: bool = False) -> list[PassageSource]:
+        """Where the passages come from that the student of ``method`` reads at test, one prediction for each.
+
+        A question that is ``new`` has no rationale, and is answered once. BM25 where the recipe names no search.
+        """
+        reads = METHODS[method].passages_from
+        if reads == "none":
+            return ["none"]
+        if reads == "rationale" and self.predicts_silver and not new:
+            return [*self.recipe.prediction.sources]
+        searched: list[PassageSource] = [s for s in self.recipe.prediction.sources if s != "silver"]
+        return searched[: 1 if new else None] or ["bm25"]

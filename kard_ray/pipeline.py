@@ -291,17 +291,10 @@ class Pipeline(Inputs):
 
         ``version`` is a tag or number of another version of the knowledge base than the run's.
         """
-        from kard_ray.evaluation.predict import KnowledgeSource, PassageSource, predict
+        from kard_ray.evaluation.predict import KnowledgeSource, predict
 
-        reads = METHODS[method].passages_from
-        sources: list[PassageSource] = ["none"]
-        found: dict[str, list[dict[str, Any]]] = {}
-        if reads == "rationale" and silver and self.predicts_silver:
-            sources = [*self.recipe.prediction.sources]
-            found = self._silver_by_question()
-        elif reads != "none":
-            # What the question itself finds; a new one has no rationale, and is answered once.
-            sources = [*(self.searched_sources if silver else self.searched_sources[:1])]
+        sources = self.sources(method, new=not silver)
+        found = self._silver_by_question() if "silver" in sources else {}
         student = self.student_artifact(method)
         cue = student.verify().counts.get(ANSWER_CUE, DEFAULT_CUE)
         return predict(
@@ -312,7 +305,7 @@ class Pipeline(Inputs):
             knowledge=KnowledgeSource(
                 self.knowledge_folder, version or self.knowledge_version, self.recipe.retrieval
             )
-            if reads != "none"
+            if METHODS[method].passages_from != "none"
             else None,
             k=self.recipe.student.passages,
             cue=cue,

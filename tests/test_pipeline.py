@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kard_ray.estimate import estimate
 from kard_ray.pipeline import STAGES, Pipeline, read_run_recipe
 from kard_ray.recipe import Recipe, load_recipe
 from kard_ray.runtime.artifacts import PARTS, RunDirectory
 from kard_ray.runtime.errors import UserError
-from kard_ray.student.methods.registry import METHODS
+from kard_ray.student.methods.registry import METHODS, MethodName
 from tests.conftest import question_line
 
 BELOW_RATIONALES = {
@@ -192,6 +194,26 @@ def test_without_questions_there_is_a_knowledge_base_and_nothing_else(recipe_pat
         if stage != "knowledge":
             with pytest.raises(UserError, match="field benchmark: it is missing"):
                 mine.steps([stage])
+
+
+SOURCES = ("bm25", "vector", "hybrid", "silver")
+
+
+@given(sources=st.lists(st.sampled_from(SOURCES), min_size=1, unique=True), tests=st.integers(0, 1))
+@pytest.mark.parametrize("name", list(METHODS))
+def test_a_student_is_tested_only_with_passages_that_its_kind_can_have(
+    name: MethodName, sources: list[str], tests: int
+) -> None:
+    mine = factbook(prediction={"sources": sources}, teacher={"test_samples": tests})
+    found, new = mine.sources(name), mine.sources(name, new=True)
+    searched = [source for source in sources if source != "silver"] or ["bm25"]
+    expected = {
+        "none": ["none"],
+        "question": searched,
+        "rationale": sources if tests else searched,
+    }[METHODS[name].passages_from]
+    assert found == expected
+    assert new == (["none"] if METHODS[name].passages_from == "none" else searched[:1])
 
 
 # -- the run directory ---------------------------------------------------------------------------------------------
