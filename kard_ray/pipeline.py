@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,9 +22,6 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.student.config import ANSWER_CUE
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import DEFAULT_CUE
-
-if TYPE_CHECKING:
-    pass
 
 STAGES = (
     "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver",
