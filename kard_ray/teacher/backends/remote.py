@@ -55,6 +55,7 @@ class Asking:
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """PROMPTS in, TALLY out."""
         kept = await asyncio.gather(*(self._ask(row) for row in batch.to_pylist()))
+        self.writer.flush()  # before the rows count as done: elsewhere than on a local disk some still wait
         yield tally([row for rows in kept for row in rows], stopped=self.stopped)
 
     async def _ask(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
