@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from kard_ray.runtime.errors import UserError
-from kard_ray.runtime.models import resolve_model
-from kard_ray.runtime.progress import Progress
 from kard_ray.student.compression.base import Compressed
 from kard_ray.student.compression.config import CompressionConfig
-from kard_ray.student.compression.registry import chosen, load_compressor
+from kard_ray.student.compression.registry import load_compressor
 
 VERSION = 1
 
@@ -109,34 +107,11 @@ def by_stage(table: pa.Table) -> pa.Table:
     )
 
 
-def compress_knowledge(table: pa.Table, config: CompressionConfig, fractions: Sequence[float]) -> pa.Table:
-    """Each row of ``table`` at each of ``fractions`` (schema COMPRESSED); stage t has the t-th fraction.
-
-    ``table`` has the id columns and ``summary`` and ``supplement``. Raises UserError if a rationale stands in it
-    twice, the model does not resolve, or a row is lost.
-    """
+def refuse_repeated(table: pa.Table) -> None:
+    """Raises UserError if a rationale stands twice in ``table``, which has the column rationale_id."""
     given = table["rationale_id"].to_pylist()
     if len(set(given)) != len(given):
         raise UserError(
             f"compression: got {len(given)} rows with {len(set(given))} rationale ids, expected one row for each "
             "rationale; remove the repeated rows."
         )
-    config = chosen(config)
-    model = resolve_model(config.model or "")
-    blocks = [table.slice(at, config.batch_rows) for at in range(0, table.num_rows, config.batch_rows)]
-    done = [STAGES.empty_table()]
-    if blocks:
-        stages = compression(config, model.path, fractions)(ray.data.from_arrow(blocks))
-        with Progress("compression", total=table.num_rows, unit="rows") as progress:
-            batches: Iterable[pa.Table] = stages.iter_batches(batch_size=None, batch_format="pyarrow")
-            for batch in batches:
-                done.append(batch.cast(STAGES))
-                progress.advance(batch.num_rows)
-    result = pa.concat_tables(done)
-    found = result["rationale_id"].to_pylist()
-    if sorted(given) != sorted(found):
-        raise UserError(
-            f"compression: {len(given)} rows went in and {len(found)} came out "
-            f"({len(set(given) - set(found))} lost); run the same command again."
-        )
-    return by_stage(result)

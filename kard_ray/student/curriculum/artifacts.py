@@ -9,7 +9,7 @@ from kard_ray.knowledge.embedding import EmbedderConfig
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.parts import map_resumable
-from kard_ray.student.compression.compress import STAGES, by_stage, compression
+from kard_ray.student.compression.compress import STAGES, by_stage, compression, refuse_repeated
 from kard_ray.student.compression.registry import chosen
 from kard_ray.student.curriculum.config import CurriculumConfig
 from kard_ray.student.curriculum.schedule import fractions
@@ -19,7 +19,11 @@ COMPRESSION_VERSION = EXAMPLES_VERSION = 1
 
 
 def write_compressed(symbolic: pa.Table, config: CurriculumConfig, artifact: Artifact) -> Manifest:
-    """Every row of ``symbolic`` (schema SYMBOLIC) at every stage; writes schema COMPRESSED; resumes by rationale."""
+    """Every row of ``symbolic`` (schema SYMBOLIC) at every stage; writes schema COMPRESSED; resumes by rationale.
+
+    Raises UserError if a rationale stands twice, the model does not resolve, or a row is lost.
+    """
+    refuse_repeated(symbolic)
     compressor = chosen(config.compression)
     model = resolve_model(compressor.model or "")
     asked = fractions(config.schedule)

@@ -7,15 +7,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.compression.compress import (
     COMPRESSED,
     STAGES,
     CompressingWorker,
     by_stage,
-    compress_knowledge,
 )
 from kard_ray.student.compression.config import CompressionConfig
+from kard_ray.student.curriculum.artifacts import write_compressed
+from kard_ray.student.curriculum.config import CurriculumConfig
 from kard_ray.student.curriculum.schedule import ScheduleConfig, fractions
 
 FRACTIONS = fractions(ScheduleConfig())
@@ -37,6 +39,13 @@ def knowledge(rows: int) -> pa.Table:
 
 def config(**changes: object) -> CompressionConfig:
     return CompressionConfig.model_validate({"kind": "self_information", "dtype": "float32"} | changes)
+
+
+def compressed(folder: Path, given: pa.Table, settings: CompressionConfig) -> pa.Table:
+    """What the stage writes."""
+    artifact = RunDirectory(str(folder)).artifact(ArtifactSpec(stage="compression", version=1, config={}))
+    write_compressed(given, CurriculumConfig(compression=settings), artifact)
+    return artifact.read_table("compressed.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -84,24 +93,24 @@ def test_knowledge_without_text_keeps_what_was_asked_of_nothing(worker: Compress
     assert by_stage(STAGES.empty_table()).schema == COMPRESSED
 
 
-def test_no_rows_start_no_worker(llama_folder: Path) -> None:
-    found = compress_knowledge(knowledge(1).slice(1), config(model=str(llama_folder)), FRACTIONS)
+def test_no_rows_start_no_worker(llama_folder: Path, tmp_path: Path) -> None:
+    found = compressed(tmp_path, knowledge(1).slice(1), config(model=str(llama_folder)))
     assert found.num_rows == 0
     assert found.schema == COMPRESSED
 
 
-def test_a_rationale_that_stands_twice_is_refused_before_any_work(llama_folder: Path) -> None:
+def test_a_rationale_that_stands_twice_is_refused_before_any_work(llama_folder: Path, tmp_path: Path) -> None:
     twice = pa.concat_tables([knowledge(3), knowledge(1)])
     with pytest.raises(UserError, match="got 4 rows with 3 rationale ids, expected one row for each"):
-        compress_knowledge(twice, config(model=str(llama_folder)), FRACTIONS)
+        compressed(tmp_path, twice, config(model=str(llama_folder)))
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 def test_workers_side_by_side_write_what_one_worker_writes(
-    llama_folder: Path, worker: CompressingWorker
+    llama_folder: Path, worker: CompressingWorker, tmp_path: Path
 ) -> None:
     given = knowledge(20)
     settings = config(model=str(llama_folder), workers=2, batch_rows=5)
-    found = compress_knowledge(given, settings, FRACTIONS)
+    found = compressed(tmp_path, given, settings)
     assert found.equals(by_stage(worker(given)))
