@@ -21,3 +21,9 @@ def reasoning(rationale: str) -> str:
     while parts and _NAMES_ANSWER.search(parts[-1]):
         parts.pop()
     return " ".join(parts)
+
+
+def closing_sentence(rationale: str) -> str:
+    """``rationale`` from its first "So the answer is" on; empty when it has none."""
+    match = _CONCLUSION.search(rationale)
+    return rationale[match.start() :].strip() if match else ""

@@ -37,6 +37,8 @@ class TeacherConfig(Frozen):
     structured: bool = False  # ask for JSON with rationale and answer, which the engine then enforces
     # "added": a text without a closing sentence gets the gold one, as KARD does; its filter is then the verifier.
     conclusion: Literal["written", "added"] = "written"
+    # Sentences kept of a rationale, those that argue for the right option and weigh no other; 0: all that was written.
+    supporting_sentences: int = Field(0, ge=0, le=64)
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, max_tokens=128)
     filters: tuple[FilterSpec, ...] = (FilterSpec(concludes=Concludes()),)
     retry_empty: int = Field(

@@ -153,7 +153,15 @@ def write_rationales(
         written.append(_generation(generated.table, by_id, structured=config.structured))
         rows = pa.concat_tables(written)
         passed = rows.filter(pc.equal(rows["error"], ""))
-        verified = verify(passed, by_id, supporting, config.filters, form, conclusion=config.conclusion)
+        verified = verify(
+            passed,
+            by_id,
+            supporting,
+            config.filters,
+            form,
+            conclusion=config.conclusion,
+            supporting=config.supporting_sentences,
+        )
     rows = pa.concat_tables([GENERATION.empty_table(), *written])
     asked_for = len(failures) + rows.num_rows
     failed = rows.filter(pc.not_equal(rows["error"], "")).to_pylist()

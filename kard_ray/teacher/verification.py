@@ -21,8 +21,10 @@ from kard_ray.benchmarks.rendering import AnswerForm, conclusion
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.progress import Progress
+from kard_ray.teacher.conclusions import closing_sentence
 from kard_ray.teacher.filters.base import AnyFilter, Filter, GroupFilter, ModelFilter, Written, reasons
 from kard_ray.teacher.filters.registry import FilterSpec, filters_named
+from kard_ray.teacher.shaping import supporting_sentences
 
 GENERATION = pa.schema(
     [
@@ -104,13 +106,18 @@ def verify(
     form: AnswerForm,
     *,
     conclusion: Literal["written", "added"] = "written",
+    supporting: int = 0,
 ) -> pa.Table:
     """GENERATION in, RATIONALES out: the same rows in the same order, each with the first objection of ``filters``.
 
-    ``conclusion`` "added" gives a text without a closing sentence the gold one. A row with an error is dropped by
-    "error". Filters that need a model run in actors, the others in tasks. Raises UserError if rows were lost.
+    Of each text ``supporting`` sentences are kept (:mod:`kard_ray.teacher.shaping`; 0: all); a text without one is
+    dropped by "supporting_sentences". ``conclusion`` "added" gives a text without a closing sentence the gold one. A
+    row with an error is dropped by "error". Filters that need a model run in actors, the others in tasks. Raises
+    UserError if rows were lost.
     """
-    blocks = list(_blocks(written, questions, passages, form, added=conclusion == "added"))
+    blocks = list(
+        _blocks(written, questions, passages, form, added=conclusion == "added", supporting=supporting)
+    )
     found = [RATIONALES.empty_table().add_column(0, _SAMPLE.field(0), pa.array([], pa.int64()))]
     if blocks:
         dataset: ray.data.Dataset = ray.data.from_arrow(blocks)
@@ -160,7 +167,13 @@ def _sum(column: pa.ChunkedArray) -> int:
 
 
 def _blocks(
-    written: pa.Table, questions: Mapping[str, Question], passages: Passages, form: AnswerForm, *, added: bool
+    written: pa.Table,
+    questions: Mapping[str, Question],
+    passages: Passages,
+    form: AnswerForm,
+    *,
+    added: bool,
+    supporting: int = 0,
 ) -> Iterator[pa.Table]:
     """Tables of schema _QUESTION with about _BLOCK_SAMPLES samples each; a question's are sorted by ``sample``."""
     error = pc.fill_null(written["error"], "")
@@ -182,7 +195,8 @@ def _blocks(
         # Whole questions until there are enough samples.
         last = int(np.searchsorted(starts, starts[first] + _BLOCK_SAMPLES))
         end = int(starts[last]) if last < len(starts) else table.num_rows
-        yield _block(table.slice(starts[first], end - starts[first]), questions, passages, form, added=added)
+        samples = table.slice(starts[first], end - starts[first])
+        yield _block(samples, questions, passages, form, added=added, supporting=supporting)
         first = last
 
 
@@ -191,12 +205,20 @@ def _column(written: pa.Table, name: str) -> pa.ChunkedArray | None:
 
 
 def _block(
-    samples: pa.Table, questions: Mapping[str, Question], passages: Passages, form: AnswerForm, *, added: bool
+    samples: pa.Table,
+    questions: Mapping[str, Question],
+    passages: Passages,
+    form: AnswerForm,
+    *,
+    added: bool,
+    supporting: int,
 ) -> pa.Table:
     rows = []
     for question_id, group in groupby(samples.to_pylist(), key=lambda row: row["question_id"]):
         q = questions[question_id]
         rationales = list(group)
+        if supporting:
+            rationales = [_shaped(row, q, supporting) for row in rationales]
         if added:
             closing = conclusion(q.options, q.answer, form, q.gold)
             rationales = [_closed(row, closing) for row in rationales]
@@ -213,6 +235,20 @@ def _block(
             }
         )
     return pa.Table.from_pylist(rows, schema=_QUESTION)
+
+
+def _shaped(row: dict[str, Any], question: Question, limit: int) -> dict[str, Any]:
+    """``row`` with what of its text argues for the right answer, and the text's own closing sentence."""
+    if not row["kept"]:
+        return row
+    text = supporting_sentences(row["rationale"], question.options, question.answer, limit=limit)
+    if text:
+        return row | {"rationale": f"{text} {closing_sentence(row['rationale'])}".strip()}
+    return row | {
+        "kept": False,
+        "dropped_by": "supporting_sentences",
+        "dropped_because": "no sentence argues for the right answer without weighing the others",
+    }
 
 
 def _closed(row: dict[str, Any], closing: str) -> dict[str, Any]:

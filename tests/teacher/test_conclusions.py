@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kard_ray.teacher.conclusions import reasoning
+from kard_ray.teacher.conclusions import closing_sentence, reasoning
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ SENTENCES = st.lists(st.from_regex(r"[A-Z][a-z]{1,8} [a-z]{1,8}\.", fullmatch=Tr
 def test_reasoning_keeps_every_sentence_before_the_conclusion(before: list[str], closing: str) -> None:
     assert reasoning(" ".join([*before, closing])) == " ".join(before)
     assert reasoning(" ".join(before)) == " ".join(before)
+
+
+def test_a_closing_sentence_is_what_reasoning_leaves_out() -> None:
+    assert closing_sentence("It rains. So the answer is no. ") == "So the answer is no."
+    assert closing_sentence("It rains. Therefore, option (D) is the correct answer.") == ""

@@ -207,3 +207,21 @@ class TestOnRay:
         assert (
             "verifier" in found["dropped_by"].to_pylist() or "duplicates" in found["dropped_by"].to_pylist()
         )
+
+
+def test_a_shaped_rationale_keeps_its_own_conclusion_and_one_that_weighs_only_options_is_dropped() -> None:
+    table = written(
+        [
+            ("Option (B) is wrong. Chile covers more. So the answer is no.", ""),
+            ("Option (A) is right. So the answer is yes.", ""),
+            ("Chile covers more.", ""),
+        ],
+        questions=3,
+    )
+    (block,) = _blocks(table, QUESTIONS, PASSAGES, "text", added=True, supporting=1)
+    rows = [row for question in block.to_pylist() for row in question["samples"]]
+    assert [(row["rationale"], row["dropped_by"]) for row in rows] == [
+        ("Chile covers more. So the answer is no.", ""),  # a wrong conclusion is left to the filters
+        ("Option (A) is right. So the answer is yes.", "supporting_sentences"),
+        ("Chile covers more. So the answer is yes.", ""),
+    ]
