@@ -1,28 +1,27 @@
-"""BIG-Bench Hard: 27 tasks of reasoning (Suzgun et al., arXiv 2210.09261), one JSON file each.
+"""BIG-Bench Hard: 27 tasks of reasoning (Suzgun et al., arXiv 2210.09261), one JSON file each, or Parquet on the hub.
 
-A file holds ``examples`` of ``input`` and ``target``. An input that ends in a list of options becomes a question with
-options, as do the tasks whose answers are always the same two words; the others are open. As in SKIntern (table 4), a
-fifth of each task, 1,304 questions of all 27, is the test split. Dev is made from the rest.
+A file holds ``examples`` of ``input`` and ``target``, or rows of these. An input that ends in a list of options becomes
+a question with options, as do the tasks whose answers are always the same two words; the others are open. As in
+SKIntern (table 4), a fifth of each task, 1,304 questions of all 27, is the test split. Dev is made from the rest.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from kard_ray.benchmarks.bbh_examples import EXAMPLES
-from kard_ray.benchmarks.files import MistakeError, bytes_of, fingerprint_of, parsed, shown, text_field
+from kard_ray.benchmarks.files import MistakeError, json_of, parsed, parsed_rows, shown, text_field
 from kard_ray.benchmarks.question import Question, WorkedExample
 from kard_ray.benchmarks.rendering import LETTERS
+from kard_ray.benchmarks.sources import Source, SourceConfig
 from kard_ray.benchmarks.splits import hashed_share, in_split, with_ids
-from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 
 BbhTask = Literal[
@@ -66,11 +65,12 @@ _TEST_SHARE = 0.2  # of each task, rounded up (SKIntern, table 4)
 _LISTED = re.compile(r"\(([A-Z])\) ?(.*\S)|- (.*\S)")
 
 
-class BbhConfig(Frozen):
-    """A folder with one <task>.json per task as published."""
+class BbhConfig(SourceConfig):
+    """A folder with one <task>.json per task as published, or a data set of the hub with one folder per task."""
+
+    HUB: ClassVar[str] = "SaylorTwift/bbh"
 
     kind: Literal["bbh"] = "bbh"
-    path: str = Field(min_length=1)  # the folder that holds boolean_expressions.json ...
     tasks: tuple[BbhTask, ...] = Field(TASKS, min_length=1)  # which of the 27; each is a kind in the report
     dev_fraction: float = Field(0.1, gt=0, lt=1)  # of what is not test, in each task
 
@@ -82,15 +82,16 @@ class Bbh:
 
     def __init__(self, config: BbhConfig) -> None:
         self._config = config
+        self._source = Source(config, "BIG-Bench Hard")
 
     def fingerprint(self) -> str:
-        """SHA-256 over the tasks' files, 16 digits. Raises UserError if one is missing."""
-        return fingerprint_of(self._files())
+        """The hub's commit, or SHA-256 over the tasks' files, 16 digits. Raises UserError if one is missing."""
+        return self._source.fingerprint(self._files)
 
     def questions(self) -> Iterator[Question]:
         """Task by task in alphabetical order, train, dev, then test. Raises UserError that lists every mistake."""
-        for task, path in self._files().items():
-            rows = _read(path, task)
+        for task, paths in self._files().items():
+            rows = with_ids((row for path in paths for row in _read(path, task)), f"bbh-{task}")
             test = hashed_share(rows, _TEST_SHARE, f"bbh/test/{task}")
             rest = [row for row in rows if row.question_id not in test]
             dev = hashed_share(rest, self._config.dev_fraction, f"bbh/dev/{task}")
@@ -102,35 +103,28 @@ class Bbh:
         """Worked examples of the task ``pattern``, none of them from its files."""
         return EXAMPLES[pattern]
 
-    def _files(self) -> dict[str, Path]:
-        found: dict[str, Path] = {
-            task: Path(self._config.path) / f"{task}.json" for task in sorted(set(self._config.tasks))
-        }
-        missing = [path.name for path in found.values() if not path.is_file()]
-        if missing:
-            raise UserError(
-                f"recipe field benchmark.path: the folder {self._config.path} does not hold {', '.join(missing)}; "
-                "expected BIG-Bench Hard's file of each task in benchmark.tasks."
-            )
-        return found
+    def _files(self) -> dict[str, list[Path]]:
+        return self._source.files(
+            {
+                task: (f"{task}.json", f"bbh/{task}.json", f"{task}/test-*.parquet", f"{task}/test/*.parquet")
+                for task in sorted(set(self._config.tasks))
+            },
+            field="tasks",
+        )
 
 
 def _read(path: Path, task: str) -> list[Question]:
     """The questions of one file, all in the train split for now."""
-    try:
-        content = json.loads(bytes_of(path))
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"file {path} is not JSON in UTF-8 ({str(error)[:80]}); expected an object with examples."
-        ) from None
+    parse = partial(_question, task=task)
+    if path.suffix == ".parquet":
+        return parsed_rows(path, parse)
+    content = json_of(path)
     examples = content.get("examples") if isinstance(content, dict) else None
     if not isinstance(examples, list) or not examples:
         raise UserError(
             f"file {path}, field examples: got {shown(examples)}; expected a list of input and target."
         )
-    return with_ids(
-        parsed(path, "example", enumerate(examples, start=1), partial(_question, task=task)), f"bbh-{task}"
-    )
+    return parsed(path, "example", enumerate(examples, start=1), parse)
 
 
 def _question(row: Any, _: int, *, task: str) -> Question:

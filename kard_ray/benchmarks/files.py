@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kard_ray.benchmarks.question import Split
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from kard_ray.runtime.errors import UserError
 
 _LISTED_MISTAKES = 20
@@ -17,19 +19,6 @@ _T = TypeVar("_T")
 
 class MistakeError(Exception):
     """What is wrong on one line; the message begins with the field."""
-
-
-def files_of_splits(folder: str, splits: Iterable[Split], suffix: str, benchmark: str) -> dict[Split, Path]:
-    """``<folder>/<split><suffix>`` of the splits whose file is there. Raises UserError when none is."""
-    named = {split: Path(folder) / f"{split}{suffix}" for split in splits}
-    found = {split: path for split, path in named.items() if path.is_file()}
-    if not found:
-        names = ", ".join(path.name for path in named.values())
-        raise UserError(
-            f"recipe field benchmark.path: the folder {folder} holds none of {names}; "
-            f"expected the files of {benchmark}."
-        )
-    return found
 
 
 def fingerprint_of(files: Mapping[Any, Path]) -> str:
@@ -50,6 +39,42 @@ def bytes_of(path: Path) -> bytes:
     except OSError as error:
         raise UserError(
             f"file {path} cannot be read: {error.strerror}; expected a file of questions."
+        ) from None
+
+
+def parsed_rows(path: Path, parse: Callable[[dict[str, Any], int], _T]) -> list[_T]:
+    """Every row of a file, parsed from its object and its number from 1: JSON Lines, a JSON list, or Parquet.
+
+    Raises UserError as :func:`parsed_lines` does.
+    """
+    if path.suffix == ".parquet":
+        items, unit = _table_rows(path), "row"
+    elif bytes_of(path).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        items, unit = json_of(path), "item"
+    else:
+        return parsed_lines(path, parse)
+    if not items:
+        raise UserError(f"file {path} is empty; expected questions.")
+    return parsed(path, unit, enumerate(items, start=1), lambda row, n: parse(_as_object(row), n))
+
+
+def json_of(path: Path) -> Any:
+    """What a whole JSON file holds. Raises UserError when it is not JSON."""
+    try:
+        return json.loads(bytes_of(path).removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"file {path} is not JSON in UTF-8 ({str(error)[:80]}); expected a file of questions."
+        ) from None
+
+
+def _table_rows(path: Path) -> list[Any]:
+    data = bytes_of(path)
+    try:
+        return pq.read_table(pa.BufferReader(data)).to_pylist()
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"file {path} is not Parquet ({str(error)[:80]}); expected a file of questions."
         ) from None
 
 
@@ -99,6 +124,10 @@ def _object(line: bytes) -> dict[str, Any]:
         raise MistakeError(
             f"whole line: not JSON in UTF-8 ({str(error)[:80]}); expected a JSON object."
         ) from None
+    return _as_object(row)
+
+
+def _as_object(row: object) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise MistakeError(f"whole line: got {shown(row)}; expected a JSON object.")
     return row
@@ -124,3 +153,11 @@ def encodable(text: str, name: str) -> str:
     except UnicodeEncodeError:
         raise MistakeError(f"field {name}: got half of a surrogate pair; expected text in Unicode.") from None
     return text
+
+
+def key_among(labels: Sequence[str], row: Mapping[str, Any], name: str) -> int:
+    """The index of the label that field ``name`` gives. Raises MistakeError when no label, or more than one, is it."""
+    key = text_field(row, name)
+    if list(labels).count(key) != 1:
+        raise MistakeError(f"field {name}: got {shown(key)}; expected one of {', '.join(labels)}, each once.")
+    return list(labels).index(key)

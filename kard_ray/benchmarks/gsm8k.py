@@ -1,6 +1,6 @@
-"""GSM8K, grade-school mathematics in words (Cobbe et al., arXiv 2110.14168), read from a folder.
+"""GSM8K, grade-school mathematics in words (Cobbe et al., arXiv 2110.14168).
 
-``train.jsonl`` and ``test.jsonl`` hold ``question`` and ``answer``; the answer ends in ``#### 72``. The questions are
+``train`` and ``test`` hold ``question`` and ``answer``; the answer ends in ``#### 72``. The questions are
 open: their gold answer is that number. There is no dev file; dev is made from train.
 """
 
@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from kard_ray.benchmarks.answers import numbers_in
-from kard_ray.benchmarks.files import MistakeError, files_of_splits, fingerprint_of, parsed_lines, text_field
+from kard_ray.benchmarks.files import MistakeError, parsed_rows, text_field
 from kard_ray.benchmarks.gsm8k_examples import EXAMPLES
 from kard_ray.benchmarks.question import Question, Split, WorkedExample
+from kard_ray.benchmarks.sources import Source, SourceConfig
 from kard_ray.benchmarks.splits import hashed_share, in_split, not_held_out, with_ids
-from kard_ray.runtime.config import Frozen
 
 
-class Gsm8kConfig(Frozen):
-    """A folder with train.jsonl and test.jsonl as published; a missing file gives no rows."""
+class Gsm8kConfig(SourceConfig):
+    """A folder with train and test as published; a missing file gives no rows."""
+
+    HUB: ClassVar[str] = "openai/gsm8k"
+    FOLDERS: ClassVar[tuple[str, ...]] = ("main",)
 
     kind: Literal["gsm8k"] = "gsm8k"
-    path: str = Field(min_length=1)  # the folder
     dev_fraction: float = Field(0.1, gt=0, lt=1)  # of train, by a hash of the question
 
 
@@ -35,10 +37,11 @@ class Gsm8k:
 
     def __init__(self, config: Gsm8kConfig) -> None:
         self._config = config
+        self._source = Source(config, "GSM8K")
 
     def fingerprint(self) -> str:
-        """SHA-256 over the files' contents, 16 digits. Raises UserError if there are none."""
-        return fingerprint_of(self._files())
+        """The hub's commit, or SHA-256 over a folder's files, 16 digits. Raises UserError if there are none."""
+        return self._source.fingerprint(self._files)
 
     def questions(self) -> Iterator[Question]:
         """Train, dev, then test questions in the files' order. Raises UserError that lists every mistake.
@@ -46,8 +49,9 @@ class Gsm8k:
         A train question that also stands in the test file is left out of train.
         """
         rows: dict[Split, list[Question]] = {"train": [], "test": []}
-        for split, path in self._files().items():
-            rows[split] = with_ids(in_split(parsed_lines(path, _question), split), "gsm8k")
+        for split, paths in self._files().items():
+            found = [row for path in paths for row in parsed_rows(path, _question)]
+            rows[split] = with_ids(in_split(found, split), "gsm8k")
         train = not_held_out(rows["train"], rows["test"])
         dev = hashed_share(train, self._config.dev_fraction, "gsm8k/dev")
         yield from (row for row in train if row.question_id not in dev)
@@ -58,8 +62,8 @@ class Gsm8k:
         """Four worked examples that spell out small arithmetic, none of them from the files."""
         return EXAMPLES
 
-    def _files(self) -> dict[Split, Path]:
-        return files_of_splits(self._config.path, ("train", "test"), ".jsonl", "GSM8K")
+    def _files(self) -> dict[Split, list[Path]]:
+        return self._source.splits(("train", "test"), ".jsonl")
 
 
 def _question(row: dict[str, Any], _: int) -> Question:

@@ -6,16 +6,30 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kard_ray.benchmarks.arc import Arc, ArcConfig
+from kard_ray.benchmarks.agieval import AgiEval, AgiEvalConfig
+from kard_ray.benchmarks.arc import Arc, ArcChallengeConfig, ArcEasyConfig
 from kard_ray.benchmarks.bbh import Bbh, BbhConfig
 from kard_ray.benchmarks.factbook import Factbook, FactbookConfig
 from kard_ray.benchmarks.gsm8k import Gsm8k, Gsm8kConfig
+from kard_ray.benchmarks.gsm_plus import GsmPlus, GsmPlusConfig
 from kard_ray.benchmarks.jsonl import Jsonl, JsonlConfig
-from kard_ray.benchmarks.kard_format import KardFormat, KardFormatConfig
+from kard_ray.benchmarks.medqa import MedQa, MedQaConfig
+from kard_ray.benchmarks.openbookqa import OpenBookQa, OpenBookQaConfig
 from kard_ray.benchmarks.question import Benchmark
+from kard_ray.benchmarks.strategyqa import StrategyQa, StrategyQaConfig
 
 BenchmarkConfig = Annotated[
-    FactbookConfig | JsonlConfig | KardFormatConfig | Gsm8kConfig | BbhConfig | ArcConfig,
+    FactbookConfig
+    | JsonlConfig
+    | MedQaConfig
+    | StrategyQaConfig
+    | OpenBookQaConfig
+    | Gsm8kConfig
+    | GsmPlusConfig
+    | BbhConfig
+    | ArcEasyConfig
+    | ArcChallengeConfig
+    | AgiEvalConfig,
     Field(discriminator="kind"),
 ]
 
@@ -27,11 +41,19 @@ def load_benchmark(config: BenchmarkConfig) -> Benchmark:
             return Factbook(config)
         case JsonlConfig():
             return Jsonl(config)
-        case KardFormatConfig():
-            return KardFormat(config)
+        case MedQaConfig():
+            return MedQa(config)
+        case StrategyQaConfig():
+            return StrategyQa(config)
+        case OpenBookQaConfig():
+            return OpenBookQa(config)
         case Gsm8kConfig():
             return Gsm8k(config)
+        case GsmPlusConfig():
+            return GsmPlus(config)
         case BbhConfig():
             return Bbh(config)
-        case ArcConfig():
+        case ArcEasyConfig() | ArcChallengeConfig():
             return Arc(config)
+        case AgiEvalConfig():
+            return AgiEval(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -33,13 +33,13 @@ def with_ids(questions: Iterable[Question], prefix: str) -> list[Question]:
     return found
 
 
-def refuse_repeated_ids(questions: Iterable[Question], folder: str) -> None:
+def refuse_repeated_ids(questions: Iterable[Question], where: str) -> None:
     """Raises UserError when two questions have the same id."""
     seen: set[str] = set()
     for row in questions:
         if row.question_id in seen:
             raise UserError(
-                f"folder {folder}, field id: {row.question_id!r} stands twice; "
+                f"{where}, field id: {row.question_id!r} stands twice; "
                 "expected an id that no other question has."
             )
         seen.add(row.question_id)
@@ -56,15 +56,23 @@ def hashed_share(questions: Sequence[Question], fraction: float, salt: str) -> s
 
     Questions that agree in these are chosen together, and left out together where they would be too many.
     """
-    groups: dict[str, list[str]] = {}
-    for row in questions:
-        groups.setdefault("\n".join(_content(row)), []).append(row.question_id)
-    room = ceil(round(fraction * len(questions), 9))  # 0.2 of 250 is 50, whatever binary fractions say
+    return grouped_share({row.question_id: "\n".join(_content(row)) for row in questions}, fraction, salt)
+
+
+def grouped_share(groups: Mapping[str, str], fraction: float, salt: str) -> set[str]:
+    """``fraction`` of the ids (rounded up) in ``groups``, chosen by a hash of ``salt`` and their group.
+
+    A group's ids are chosen together, and left out together where they would be too many.
+    """
+    members: dict[str, list[str]] = {}
+    for name, group in groups.items():
+        members.setdefault(group, []).append(name)
+    room = ceil(round(fraction * len(groups), 9))  # 0.2 of 250 is 50, whatever binary fractions say
     chosen: set[str] = set()
-    for key in sorted(groups, key=lambda key: hashlib.sha256(f"{salt}\n{key}".encode()).digest()):
-        if len(groups[key]) <= room:
-            chosen.update(groups[key])
-            room -= len(groups[key])
+    for group in sorted(members, key=lambda group: hashlib.sha256(f"{salt}\n{group}".encode()).digest()):
+        if len(members[group]) <= room:
+            chosen.update(members[group])
+            room -= len(members[group])
     return chosen
 
 

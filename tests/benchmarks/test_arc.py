@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from kard_ray.benchmarks.answers import read_answer
-from kard_ray.benchmarks.arc import Arc, ArcConfig
+from kard_ray.benchmarks.arc import Arc, ArcChallengeConfig, ArcEasyConfig
 from kard_ray.benchmarks.rendering import conclusion
 from kard_ray.runtime.errors import UserError
 
@@ -23,7 +23,8 @@ def folder(path, **splits):
 
 
 def read(path, kind="arc_challenge"):
-    return list(Arc(ArcConfig(kind=kind, path=path)).questions())
+    config = {"arc_easy": ArcEasyConfig, "arc_challenge": ArcChallengeConfig}[kind]
+    return list(Arc(config(path=path)).questions())
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from kard_ray.benchmarks.factbook_mentions import figure
 from kard_ray.benchmarks.factbook_patterns import KINDS, PATTERNS
 from kard_ray.benchmarks.factbook_questions import Writer
 from kard_ray.benchmarks.question import from_table, to_table
-from kard_ray.benchmarks.rendering import conclusion, parse_answer
+from kard_ray.benchmarks.reading import parse_answer
+from kard_ray.benchmarks.rendering import conclusion
 from kard_ray.runtime.errors import UserError
 
 YES_NO = ("yes", "no")

@@ -1,25 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from kard_ray.benchmarks.files import MistakeError, files_of_splits, fingerprint_of, parsed, parsed_lines
+from kard_ray.benchmarks.files import MistakeError, fingerprint_of, parsed, parsed_lines, parsed_rows
 from kard_ray.runtime.errors import UserError
-
-
-def test_only_the_files_that_are_there_are_taken(tmp_path: Path) -> None:
-    (tmp_path / "dev.jsonl").write_text("x")
-    found = files_of_splits(str(tmp_path), ("train", "dev"), ".jsonl", "ARC")
-    assert found == {"dev": tmp_path / "dev.jsonl"}
-
-
-def test_a_folder_without_any_file_is_told_with_the_field(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"field benchmark.path: .* none of train.jsonl, test.jsonl; .* GSM8K"
-    ):
-        files_of_splits(str(tmp_path), ("train", "test"), ".jsonl", "GSM8K")
 
 
 def test_a_fingerprint_tells_contents_and_what_each_file_is(tmp_path: Path) -> None:
@@ -61,3 +51,37 @@ def test_blank_lines_are_skipped_but_counted(tmp_path: Path) -> None:
         return row["n"], number
 
     assert parsed_lines(path, numbered) == [(1, 1), (2, 3)]
+
+
+def row_of(row: dict[str, Any], number: int) -> tuple[int, int]:
+    return row["n"], number
+
+
+@pytest.mark.parametrize("name", ["q.jsonl", "q.json", "list.json", "q.parquet"])
+def test_rows_are_the_same_in_every_kind_of_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    rows = [{"n": 1}, {"n": 2}]
+    if name == "q.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif name == "list.json":
+        path.write_text("\ufeff \n" + json.dumps(rows, indent=1), encoding="utf-8")
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert parsed_rows(path, row_of) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.json", "[", "q.json is not JSON in UTF-8"),
+        ("q.json", "[]", "q.json is empty; expected questions"),
+        ("q.json", "[1]", "item 1, whole line: got 1; expected a JSON object"),
+        ("q.parquet", "PAR1", "q.parquet is not Parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_a_sentence(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        parsed_rows(tmp_path / name, row_of)

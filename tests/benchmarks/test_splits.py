@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.benchmarks.splits import hashed_share, in_split, not_held_out, refuse_repeated_ids, with_ids
+from kard_ray.benchmarks.splits import (
+    grouped_share,
+    hashed_share,
+    in_split,
+    not_held_out,
+    refuse_repeated_ids,
+    with_ids,
+)
 from kard_ray.runtime.errors import UserError
 
 
@@ -39,6 +46,17 @@ def test_a_share_is_as_large_as_asked_and_never_parts_the_same_question(
     assert not inside & {row.question for row in rows if row.question_id not in chosen}
 
 
+@given(st.lists(st.integers(0, 9), max_size=60), st.floats(0, 0.99))
+def test_a_group_is_never_parted_and_its_order_decides_nothing(groups: list[int], fraction: float) -> None:
+    named = {f"q{n}": f"group {group}" for n, group in enumerate(groups)}
+    chosen = grouped_share(named, fraction, "salt")
+    assert chosen == grouped_share(dict(reversed(named.items())), fraction, "salt")
+    inside = {named[name] for name in chosen}
+    assert not inside & {group for name, group in named.items() if name not in chosen}
+    assert len(chosen) <= fraction * len(named) + 1
+    assert not grouped_share(named, 0, "salt")
+
+
 @pytest.mark.parametrize(("count", "share"), [(250, 50), (187, 38), (178, 36), (146, 30), (1, 1), (0, 0)])
 def test_a_share_of_different_questions_is_rounded_up(count: int, share: int) -> None:
     rows = with_ids([question(f"Is it {n}?") for n in range(count)], "b")
@@ -61,6 +79,10 @@ def test_questions_keep_everything_but_their_split() -> None:
 
 
 def test_an_id_that_stands_twice_is_refused() -> None:
-    refuse_repeated_ids([question("One?", question_id="a"), question("Two?", question_id="b")], "folder")
-    with pytest.raises(UserError, match="folder folder, field id: 'a' stands twice"):
-        refuse_repeated_ids([question("One?", question_id="a"), question("Two?", question_id="a")], "folder")
+    refuse_repeated_ids(
+        [question("One?", question_id="a"), question("Two?", question_id="b")], "the folder data"
+    )
+    with pytest.raises(UserError, match="the folder data, field id: 'a' stands twice"):
+        refuse_repeated_ids(
+            [question("One?", question_id="a"), question("Two?", question_id="a")], "the folder data"
+        )

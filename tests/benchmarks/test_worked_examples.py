@@ -10,6 +10,7 @@ import re
 
 import pytest
 
+from kard_ray.benchmarks.agieval_examples import EXAMPLES as AGIEVAL
 from kard_ray.benchmarks.arc_examples import EXAMPLES as ARC
 from kard_ray.benchmarks.bbh import TASKS, Bbh, BbhConfig
 from kard_ray.benchmarks.bbh_examples import EXAMPLES as BBH
@@ -21,7 +22,7 @@ from kard_ray.teacher.filters.base import Written
 from kard_ray.teacher.filters.concludes import Concludes
 from kard_ray.teacher.filters.true_comparisons import TrueComparisons
 
-GROUPS = {**BBH, **KARD, "gsm8k": GSM8K, "arc": ARC}
+GROUPS = {**AGIEVAL, **BBH, **KARD, "gsm8k": GSM8K, "arc": ARC}
 CASES = [pytest.param(e, id=f"{name}-{n}") for name, group in GROUPS.items() for n, e in enumerate(group)]
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from kard_ray.benchmarks.openbookqa import fact_key
 from kard_ray.knowledge.passage import BadRow, Document
 from kard_ray.knowledge.readers import files
 from kard_ray.knowledge.readers.fields import FieldMapping, document_of
@@ -52,7 +52,7 @@ class OpenbookqaCorpus(Frozen):
             except UnicodeDecodeError:
                 yield BadRow(where=where, reason="not UTF-8")
                 continue
-            key = hashlib.sha256(" ".join(fact.lower().split()).encode()).hexdigest()[:16]
+            key = fact_key(fact)
             if key in first_at:
                 yield BadRow(where=where, reason=f"repeats line {first_at[key]}")
                 continue

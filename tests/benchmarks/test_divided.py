@@ -4,9 +4,16 @@ import json
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from kard_ray.benchmarks.kard_format import KardFormat, KardFormatConfig
+from kard_ray.benchmarks.registry import BenchmarkConfig, load_benchmark
 from kard_ray.runtime.errors import UserError
+
+
+def configured(**tree):
+    return TypeAdapter(BenchmarkConfig).validate_python(tree)
 
 
 def row(number, question="Is it so?", endings=("yes", "no", "", ""), label=0):
@@ -27,7 +34,7 @@ def folder(path, **splits):
 
 
 def read(path, kind="openbookqa", **config):
-    return list(KardFormat(KardFormatConfig(kind=kind, path=path, **config)).questions())
+    return list(load_benchmark(configured(kind=kind, path=path, **config)).questions())
 
 
 def test_empty_endings_are_no_options(tmp_path):
@@ -54,6 +61,30 @@ def test_questions_of_the_same_text_stay_on_one_side(tmp_path):
     assert Counter(sides.values()) == {"train": 14, "dev": 6}
 
 
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    st.floats(0.05, 0.5),
+    st.one_of(st.none(), st.floats(0.05, 0.5)),
+    st.integers(0, 3),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_wording_is_on_two_sides_and_the_order_of_the_file_decides_nothing(
+    tmp_path, numbers, dev_fraction, test_fraction, seed, rng
+):
+    rows = [row(i, f"Which is {n}?", ("a", f"b{i}")) for i, n in enumerate(numbers)]
+    division = {"dev_fraction": dev_fraction, "test_fraction": test_fraction, "seed": seed}
+    splits = {q.question_id: q.split for q in read(folder(tmp_path, train=rows), **division)}
+    rng.shuffle(rows)
+    found = read(folder(tmp_path, train=rows), **division)
+    assert {q.question_id: q.split for q in found} == splits
+    assert len(found) == len(rows)
+    sides = {}
+    for question in found:
+        assert sides.setdefault(question.question, question.split) == question.split
+    assert sum(side == "dev" for side in sides.values()) == round(len(sides) * dev_fraction)
+
+
 def test_a_train_question_that_stands_in_test_is_left_out_of_train(tmp_path):
     path = folder(
         tmp_path, train=[row(0, "Same?"), row(1, "Other?")], dev=[row(2, "Dev?")], test=[row(3, "same? ")]
@@ -63,6 +94,33 @@ def test_a_train_question_that_stands_in_test_is_left_out_of_train(tmp_path):
         ("Dev?", "dev"),
         ("same?", "test"),
     ]
+
+
+def test_dev_is_made_from_train_where_the_recipe_says_so_and_the_dev_file_is_left_unread(tmp_path):
+    rows = [row(i, f"Is it {i}?") for i in range(50)]
+    path = folder(tmp_path, train=rows, dev=["not even JSON"], test=[row("t", "Is it test?")])
+    found = read(path, dev_from="train", dev_fraction=0.2)
+    assert Counter(q.split for q in found) == {"train": 40, "dev": 10, "test": 1}
+    assert {q.question_id for q in found} == {*(f"openbookqa-r-{i}" for i in range(50)), "openbookqa-r-t"}
+
+
+def test_test_is_made_from_train_only_when_asked_and_only_without_a_test_file(tmp_path):
+    rows = [row(i, f"Is it {i}?") for i in range(50)]
+    path = folder(tmp_path, train=rows, dev=[row("d", "Is it dev?")])
+    assert Counter(q.split for q in read(path)) == {"train": 50, "dev": 1}
+    both = read(path, dev_from="train", test_fraction=0.2)
+    assert Counter(q.split for q in both) == {"train": 35, "dev": 5, "test": 10}
+    dev_alone = {q.question_id for q in read(path, dev_from="train") if q.split == "dev"}
+    assert dev_alone == {q.question_id for q in both if q.split == "dev"}
+    folder(tmp_path, test=[row("t", "Is it test?")])
+    assert Counter(q.split for q in read(path, test_fraction=0.2)) == {"train": 50, "dev": 1, "test": 1}
+
+
+def test_a_division_that_is_not_made_is_no_part_of_what_keys_an_artifact():
+    config = configured(kind="medqa", path="x")
+    assert config.content() == {"kind": "medqa", "path": "x", "dev_fraction": 0.1, "seed": 0}
+    asked = configured(kind="medqa", path="x", dev_from="train", test_fraction=0.2).content()
+    assert (asked["dev_from"], asked["test_fraction"]) == ("train", 0.2)
 
 
 def test_missing_files_give_no_rows_but_none_at_all_is_an_error(tmp_path):
@@ -97,7 +155,7 @@ def test_an_id_that_stands_twice_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("kind", ["medqa", "strategyqa", "openbookqa"])
 def test_each_benchmark_has_three_worked_examples(kind):
-    examples = KardFormat(KardFormatConfig(kind=kind, path="x")).examples(kind)
+    examples = load_benchmark(configured(kind=kind, path="x")).examples(kind)
     assert len(examples) == 3
     for example in examples:
         assert 0 <= example.answer < len(example.options)
