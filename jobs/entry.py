@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # The job's working directory is the repository; the package need not be installed beside Ray on the cluster.
@@ -9,10 +10,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def main(*stages: str) -> None:
-    """Run ``stages`` (all when none is named); exit code 2 with one sentence on a user's error."""
-    from kard_ray.cli import explain
+    """Run ``stages`` (all when none is named)."""
     from kard_ray.execution import run_stages
     from kard_ray.pipeline import STAGES
+
+    work(
+        lambda options: run_stages(
+            options.recipe, stages or STAGES, run_dir=options.run_dir, overrides=options.set
+        )
+    )
+
+
+def work(job: Callable[[argparse.Namespace], None]) -> None:
+    """Do ``job`` with the options; exit code 2 with one sentence on a user's error."""
+    from kard_ray.runtime.errors import explain
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--recipe", required=True)
@@ -20,7 +31,7 @@ def main(*stages: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     options = parser.parse_args()
     try:
-        run_stages(options.recipe, stages or STAGES, run_dir=options.run_dir, overrides=options.set)
+        job(options)
     except Exception as error:
         sentence = explain(error)
         if sentence is None:

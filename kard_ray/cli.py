@@ -5,17 +5,15 @@ Errors of the user end with one sentence and exit code 2.
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from kard_ray.knowledge_cli import knowledge_app
-from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.errors import explain
 
 app = typer.Typer(
     name="kard-ray",
@@ -122,6 +120,21 @@ _stage_command("report", "The result table.")
 
 
 @app.command()
+def compare(
+    recipe: RecipePath,
+    run_dir: RunDir = None,
+    set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print students and steps, which are finished, tokens, time.")
+    ] = False,
+) -> None:
+    """Train and test methods x students x seeds side by side; tables, tests and a report with plots."""
+    from kard_ray.compare import compare as compare_students
+
+    compare_students(recipe, run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
+
+
+@app.command()
 def estimate(
     recipe: RecipePath,
     run_dir: RunDir = None,
@@ -225,28 +238,3 @@ def main() -> None:
             raise
         print(f"kard-ray: {sentence}", file=sys.stderr)
         sys.exit(2)
-
-
-# Ray sends a worker's error without its causes, only as text: a traceback whose paragraphs end in "module.Class: text".
-_USER_ERROR_IN_TEXT = re.compile(r"kard_ray\.runtime\.errors\.UserError: (.+?)(?:\n\s*\n|\Z)", re.DOTALL)
-
-
-def explain(error: BaseException) -> str | None:
-    """The sentence for an error that the user can mend, wherever it was raised (also in a Ray worker), else None."""
-    seen: set[int] = set()
-    current: Any = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        if isinstance(current, UserError):
-            return str(current.args[0] if current.args else current)
-        if told := _USER_ERROR_IN_TEXT.search(str(current)):
-            return told[1].strip()
-        full = isinstance(current, OSError) and current.errno == errno.ENOSPC
-        if full or "No space left on device" in str(current):
-            return (
-                "the disk is full: a file could not be written. Free some space and run the same command again; "
-                "finished rows are kept."
-            )
-        cause = getattr(current, "cause", None)  # Ray's errors; other libraries keep other things there
-        current = cause if isinstance(cause, BaseException) else current.__cause__ or current.__context__
-    return None

@@ -16,7 +16,9 @@ from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.benchmarks.rendering import conclusion
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import Recipe
-from kard_ray.student.methods.base import Evidence, Example, Method
+from kard_ray.student.curriculum.schedule import fractions
+from kard_ray.student.methods.base import Evidence, Example, Given, Help, Method, Shot
+from kard_ray.student.methods.prompted import ANSWER
 from kard_ray.student.methods.registry import METHODS, MethodName
 
 BUNDLED = "bundled:smollm2-135m-instruct"
@@ -33,6 +35,7 @@ RATIONALE_TOKENS = 45
 QUESTION_TOKENS = 55
 PASSAGE_TOKENS = 100
 ANSWER_TOKENS = 10
+NOTES_TOKENS = 120  # symbolic knowledge of a rationale
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,13 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "silver":
         tests = test if pipeline.predicts_silver else 0
         return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
-    if stage == "question_passages":
+    if stage in ("question_passages", "examples"):
         return Estimate(train, None, None)
+    if stage in ("symbolic", "compression") and (symbolic := pipeline.symbolic_config):
+        rows = _times(train, min(symbolic.rationales, recipe.teacher.samples))
+        if stage == "compression":
+            return Estimate(_times(rows, recipe.curriculum.schedule.stages), None, None)
+        return Estimate(rows, _times(rows, min(NOTES_TOKENS, symbolic.sampling.max_tokens)), None)
     if stage not in ("train", "predict"):
         return Estimate(None, None, None)
     name = cast("MethodName", method)
@@ -74,10 +82,11 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "train":
         rows = _times(train, len(examples))
         of_question = sum(_prompt_tokens(e, recipe) + _target_tokens(e) for e in examples)
-        tokens = _times(_times(train, of_question), recipe.student.epochs)
+        # All of the epochs are divided among the stages of a curriculum.
+        tokens = _times(_times(train, of_question), recipe.student.epochs / max(e.stage for e in examples))
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, TRAIN_START_S) if known else None)
     rows = _times(test, len(pipeline.sources(name)))
-    tokens = _times(rows, max(_target_tokens(e) for e in examples if e.cue == METHODS[name].answer_cue))
+    tokens = _times(rows, sum(_written_tokens(cue, examples) for cue in METHODS[name].cues))
     return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
 
 
@@ -89,27 +98,41 @@ def _examples(method: Method, recipe: Recipe) -> list[Example]:
     """The training rows of a question that has all the rationales and passages that the recipe asks for."""
     student = recipe.student
     found = [("", "")] * student.passages
-    evidence = Evidence(rationale=f"It is. {_ANSWER}", silver=found)
+    kept = fractions(recipe.curriculum.schedule)
+    notes = [Help(summary="word " * round(NOTES_TOKENS * fraction)) for fraction in kept]
+    evidence = Evidence(rationale=f"It is. {_ANSWER}", silver=found, help=notes)
     count = min(student.rationales, recipe.teacher.samples)
     return list(
         method.examples(
-            _QUESTION,
-            [evidence] * count,
-            found=found,
-            passages=student.passages,
-            form="text",
-            alpha=student.alpha,
+            Given(
+                question=_QUESTION,
+                evidence=[evidence] * count,
+                found=found,
+                passages=student.passages,
+                form="text",
+                alpha=student.alpha,
+                shots=[Shot(question="", options=(), written="")] * recipe.curriculum.examples,
+                fractions=kept,
+            )
         )
     )
 
 
 def _prompt_tokens(example: Example, recipe: Recipe) -> int:
     tokens = QUESTION_TOKENS + len(example.passages) * PASSAGE_TOKENS
+    tokens += len(example.shots) * (QUESTION_TOKENS + RATIONALE_TOKENS)
+    tokens += len(example.help.summary.split()) if example.help else 0
     return min(tokens, recipe.student.rendering.max_prompt_tokens)
 
 
 def _target_tokens(example: Example) -> int:
     return ANSWER_TOKENS if example.target == _ANSWER else RATIONALE_TOKENS
+
+
+def _written_tokens(cue: str, examples: list[Example]) -> int:
+    """What is written for one pass: as learned, or as a baseline is asked for it."""
+    learned = [_target_tokens(e) for e in examples if e.cue.rpartition("\n")[2] == cue]
+    return max(learned, default=ANSWER_TOKENS if cue == ANSWER else RATIONALE_TOKENS)
 
 
 def _questions(pipeline: Pipeline, split: str, has_data: bool) -> int | None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from kard_ray.estimate import estimate, missing_inputs
 from kard_ray.evaluation.scoring import wilson_interval
-from kard_ray.pipeline import Pipeline, read_run_recipe
+from kard_ray.pipeline import Pipeline, Step, read_run_recipe
 from kard_ray.recipe import Recipe, load_recipe
 from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 from kard_ray.runtime.errors import UserError
@@ -37,38 +37,46 @@ def run_stages(
         print_plan(pipeline, stages)
         return
     pipeline.claim()
-    _say(f"recipe {recipe.name}, run directory {pipeline.run.root}")
+    say(f"recipe {recipe.name}, run directory {pipeline.run.root}")
     with ExitStack() as stack:
         connected = False
         steps = pipeline.steps(stages)
-        _require_models(recipe, {step.stage for step in steps if not step.artifact.finished})
+        require_models(recipe, {step.stage for step in steps if not step.artifact.finished})
         for step in steps:
             state = pipeline.state(step)
             if state == "finished":
-                _say(f"{step.label}: finished before, skipped")
+                say(f"{step.label}: finished before, skipped")
                 continue
-            _say(f"{step.label}: starts ({state})")
+            say(f"{step.label}: starts ({state})")
             if step.needs_ray and not connected:
                 stack.enter_context(ray_session(recipe.cluster))
                 connected = True
-            step.artifact.restart_clock()
-            manifest = step.make(step.artifact)
-            _say(f"{step.label}: done in {manifest.wall_seconds:.1f} s, {_rows(manifest.rows)}")
+            make(step, step.label)
     if "report" in stages:
         from kard_ray.evaluation.report import print_report
 
         pipeline.publish_report()  # also when it was finished before: another recipe's may have been published since
         print_report(pipeline.results(), pipeline.seconds())
-        _say(f"results: {pipeline.run.root}/report/results.json")
+        say(f"results: {pipeline.run.root}/report/results.json")
 
 
-def _require_models(recipe: Recipe, stages: Collection[str]) -> None:
+def make(step: Step, name: str) -> None:
+    """Make the artifact of ``step`` and tell how long it took."""
+    step.artifact.restart_clock()
+    manifest = step.make(step.artifact)
+    rows = ", ".join(f"{count} {what}" for what, count in manifest.rows.items())
+    say(f"{name}: done in {manifest.wall_seconds:.1f} s, {rows}")
+
+
+def require_models(recipe: Recipe, stages: Collection[str]) -> None:
     """Have the models of ``stages`` on this machine before the first one starts; raises UserError naming the field."""
+    trained = all(METHODS[method].trained for method in recipe.student.methods)
     for stage, field, ref in (
         ("knowledge", "knowledge.embedder", recipe.knowledge.embedder),
         ("rationales", "teacher.model", recipe.teacher.local_model),
         ("symbolic", "teacher.model", recipe.teacher.local_model),
         ("train", "student.model", recipe.student.model),
+        ("predict", "student.model", None if trained else recipe.student.model),
     ):
         if ref is not None and stage in stages and check_model(ref).status is not ModelStatus.READY:
             try:
@@ -124,6 +132,7 @@ def evaluate_questions(
 ) -> None:
     """Answer ``questions`` with the student of ``method``; prints the accuracy as the last line."""
     from kard_ray.benchmarks.jsonl import read_questions
+    from kard_ray.evaluation.predict import VERSION, predict
 
     run = RunDirectory(run_dir)
     recipe = read_run_recipe(run)
@@ -134,24 +143,30 @@ def evaluate_questions(
         )
     pipeline = Pipeline(recipe, run)
     rows = read_questions(questions, "test")
-    student = pipeline.student_artifact(names[0])
-    student.verify()
-    digest = hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
-    inputs = {student.spec.stage: student.spec.key, "knowledge": pipeline.knowledge_artifact.spec.key}
+    # A prompted method has no student; the key of its predictions tells how it is prompted.
+    trained = METHODS[names[0]].trained
+    asked = pipeline.student_artifact(names[0]) if trained else pipeline.prediction_artifact(names[0])
+    config = recipe.prediction.content()
+    config["questions"] = hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
+    if METHODS[names[0]].alone_and_with_passages:
+        config["ask_below"] = recipe.prediction.ask_below
+    if version:
+        config["version"] = version
     artifact = run.artifact(
         ArtifactSpec(
             stage=f"evaluate/{method}",
-            version=1,
-            config=recipe.prediction.content()
-            | {"questions": digest}
-            | ({"version": version} if version else {}),
-            inputs=inputs,
+            version=VERSION,
+            config=config,
+            inputs={
+                asked.spec.stage: asked.spec.key,
+                "knowledge": pipeline.knowledge_artifact.spec.key,
+            },
         )
     )
     if not artifact.finished:
         with ray_session(recipe.cluster):
             artifact.reads = pipeline.reads(version)
-            pipeline.predict(names[0], rows, artifact, silver=False, version=version)
+            predict(pipeline.prediction(names[0], rows, artifact, new=True, version=version))
     artifact.verify()
     table = artifact.read_table("predictions.parquet")
     if out is not None:
@@ -164,9 +179,6 @@ def evaluate_questions(
     print(f"accuracy {correct / table.num_rows:.3f} [{low:.3f}, {high:.3f}] n={table.num_rows}", flush=True)
 
 
-def _rows(rows: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in rows.items())
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line about the run, for people, on standard error."""
     print(f"[kard-ray] {text}", file=sys.stderr, flush=True)

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from kard_ray.benchmarks.question import QUESTIONS, Question, Split, from_table
+from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.benchmarks.selection import select
 from kard_ray.lineage import Lineage
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.ledger import Ledger
+from kard_ray.student.methods.registry import METHODS, MethodName
 
 if TYPE_CHECKING:
+    from kard_ray.evaluation.predict import Prediction
+    from kard_ray.runtime.artifacts import Artifact
+    from kard_ray.student.help import Shot
+    from kard_ray.student.table import TrainingInputs
     from kard_ray.teacher.grounding import Passages
 
 
@@ -66,9 +72,106 @@ class Inputs(Lineage):
         self.question_passages_artifact.verify()
         return self.question_passages_artifact.read_table("question_passages.parquet")
 
+    def training_inputs(self, method: MethodName) -> TrainingInputs:
+        """What the training rows of ``method`` are made from."""
+        from kard_ray.student.curriculum.schedule import fractions
+        from kard_ray.student.table import TrainingInputs
+
+        made, curriculum = METHODS[method], self.recipe.curriculum
+        symbolic = made.curriculum == "symbolic"
+        return TrainingInputs(
+            questions=self.selected("train"),
+            rationales=self._rationales(),
+            silver=self._silver() if made.passages_from == "rationale" else None,
+            found=self._question_passages() if made.passages_from == "question" else None,
+            compressed=self._compressed() if symbolic else None,
+            shots=self._nearest_questions() if symbolic and curriculum.examples else None,
+            fractions=fractions(curriculum.schedule) if made.curriculum != "none" else (),
+        )
+
+    def shots(self, method: MethodName, questions: Sequence[Question]) -> dict[str, tuple[Shot, ...]]:
+        """The benchmark's worked examples in the prompts of ``questions``, by pattern; empty for methods without.
+
+        A question without a pattern has those of its kind, as the teacher has.
+        """
+        from kard_ray.student.methods.prompted import worked_shots
+
+        if not METHODS[method].shots:
+            return {}
+        examples = load_benchmark(self.recipe.questions_from()).examples
+        return {
+            pattern: worked_shots(METHODS[method], examples(pattern), self.recipe.answer_form)
+            for pattern in sorted({q.pattern or q.kind for q in questions})
+        }
+
+    def _compressed(self) -> pa.Table:
+        self.compression_artifact.verify()
+        return self.compression_artifact.read_table("compressed.parquet")
+
+    def _nearest_questions(self) -> pa.Table:
+        self.examples_artifact.verify()
+        return self.examples_artifact.read_table("examples.parquet")
+
     def _silver_by_question(self) -> dict[str, list[dict[str, Any]]]:
         split = self.recipe.prediction.split
         return {r["question_id"]: r["passages"] for r in self._silver().to_pylist() if r["split"] == split}
+
+    def test_prediction(self, method: MethodName) -> Prediction:
+        """The answers of ``method`` to the test questions; its student has to be there."""
+        return self.prediction(method, self._test_questions(), self.prediction_artifact(method), new=False)
+
+    def prediction(
+        self, method: MethodName, questions: Sequence[Question], artifact: Artifact, *, new: bool,
+        version: str | None = None,
+    ) -> Prediction:  # fmt: skip
+        """The answers of ``method`` to ``questions``; to ``new`` ones only from what can be had for them.
+
+        ``version`` is a tag or number of another version of the knowledge base than the run's. Raises UserError when
+        its student is not there, or the model of a method without one cannot be had.
+        """
+        from kard_ray.evaluation.asking import KnowledgeSource
+        from kard_ray.evaluation.predict import LoraStudent, Prediction
+        from kard_ray.runtime.models import resolve_model
+        from kard_ray.student.config import ADAPTER_FOLDER, CUES, MODEL_FOLDER
+        from kard_ray.student.methods.prompted import STEPS
+
+        recipe, asked = self.recipe, METHODS[method]
+        sources = self.sources(method, new=new)
+        lora = None
+        if asked.trained:
+            student = self.student_artifact(method)
+            cues = tuple(student.verify().counts[CUES])
+            path = student.at(MODEL_FOLDER)
+            # An adapter of 4-bit weights belongs to those: on the base model's own it would be another student.
+            if recipe.student.quantization == "none" and self.run.fs.exists(student.at(ADAPTER_FOLDER)):
+                base = resolve_model(recipe.student.model).path
+                lora = LoraStudent(base=base, folder=student.at(ADAPTER_FOLDER))
+        else:
+            cues, path = asked.cues, resolve_model(recipe.student.model).path
+        reads = asked.passages_from != "none"
+        return Prediction(
+            artifact=artifact,
+            questions=questions,
+            sources=sources,
+            student_path=path,
+            config=recipe.prediction,
+            form=recipe.answer_form,
+            rendering=recipe.student.rendering,
+            seed=recipe.student.seed,
+            silver=self._silver_by_question() if "silver" in sources else {},
+            knowledge=KnowledgeSource(
+                self.knowledge_folder, version or self.knowledge_version, recipe.retrieval
+            )
+            if reads
+            else None,
+            passages=recipe.student.passages,
+            cues=cues,
+            reasons=asked.uses_rationales and not asked.multi_task if asked.trained else cues == (STEPS,),
+            shots=self.shots(method, questions),
+            stop=asked.stop,
+            ask_below=recipe.prediction.ask_below if new and asked.alone_and_with_passages else None,
+            lora=lora,
+        )
 
     def teacher_questions(self) -> list[Question]:
         """The questions that get rationales."""

@@ -6,12 +6,14 @@ import posixpath
 from functools import cached_property
 from typing import Any
 
+from kard_ray.benchmarks.jsonl import JsonlConfig
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.evaluation.predict import PassageSource
 from kard_ray.recipe import Recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS, MethodName
+from kard_ray.teacher.symbolic import SymbolicConfig
 
 _BENCHMARK_VERSION = 3
 
@@ -116,13 +118,19 @@ class Lineage:
         inputs = self._keys(self.benchmark_artifact) | self._knowledge_keys()
         return self._artifact("rationales", VERSION, config, inputs)
 
+    @property
+    def symbolic_config(self) -> SymbolicConfig | None:
+        """The recipe's, else the defaults where a method learns from symbolic knowledge, else None."""
+        learnt = any(METHODS[method].curriculum == "symbolic" for method in self.recipe.student.methods)
+        return self.recipe.symbolic or (SymbolicConfig() if learnt else None)
+
     @cached_property
     def symbolic_artifact(self) -> Artifact:
         """Symbolic knowledge, schema SYMBOLIC; raises UserError when the recipe has none."""
         from kard_ray.teacher.symbolic import VERSION
 
-        r = self.recipe
-        if r.symbolic is None:
+        r, symbolic = self.recipe, self.symbolic_config
+        if symbolic is None:
             raise UserError(
                 f"recipe {r.name}, field symbolic: it is missing, and this stage needs it; 'symbolic: {{}}' takes the "
                 "defaults."
@@ -131,7 +139,7 @@ class Lineage:
         return self._artifact(
             "symbolic",
             VERSION,
-            r.symbolic.content() | {"teacher": teacher},
+            symbolic.content() | {"teacher": teacher},
             self._keys(self.rationales_artifact),
         )
 
@@ -150,10 +158,15 @@ class Lineage:
 
     @cached_property
     def examples_artifact(self) -> Artifact:
-        """The nearest training questions of each training question, schema SHOTS."""
+        """The nearest training questions of each training question, schema SHOTS; raises UserError without embedder."""
         from kard_ray.student.curriculum.artifacts import EXAMPLES_VERSION
 
         r = self.recipe
+        if r.knowledge.embedder is None:
+            raise UserError(
+                "recipe field knowledge.embedder: it is null, and examples are chosen by it; name a sentence encoder, "
+                "or set curriculum.examples to 0."
+            )
         config = {
             "examples": r.curriculum.examples,
             "same_kind": r.curriculum.same_kind,
@@ -191,37 +204,74 @@ class Lineage:
         return self._artifact("question_passages", VERSION, config, inputs)
 
     def student_artifact(self, method: MethodName) -> Artifact:
-        """The student of ``method``."""
+        """The student of ``method``; fields that it makes no use of are no part of its key.
+
+        Raises UserError for a method that trains none.
+        """
         from kard_ray.student.train import VERSION
 
+        made, curriculum = METHODS[method], self.recipe.curriculum
+        if not made.trained:
+            raise UserError(f"method {method} only prompts recipe field student.model: it has no student.")
         config = self.recipe.student.content() | {"answer_form": self.recipe.answer_form}
         inputs = self._keys(self.benchmark_artifact, self.rationales_artifact)
-        reads = METHODS[method].passages_from
-        if reads == "rationale":
+        if made.passages_from == "rationale":
             inputs |= self._keys(self.silver_artifact)
-        elif reads == "question":
+        elif made.passages_from == "question":
             inputs |= self._keys(self.question_passages_artifact)
         else:
             del config["passages"]
-        if not METHODS[method].multi_task:
+        if made.curriculum == "none":
+            del config["stage_schedule"]
+        else:
+            config["schedule"] = curriculum.schedule.content()
+        if made.curriculum == "symbolic":
+            inputs |= self._keys(self.compression_artifact)
+            if curriculum.examples:
+                inputs |= self._keys(self.examples_artifact)
+        if not made.multi_task:
             del config["alpha"]
+        if not made.uses_rationales:
+            del config["rationales"]
         return self._artifact(f"train/{method}", VERSION, config, inputs)
 
     def prediction_artifact(self, method: MethodName) -> Artifact:
         """Answers of the student of ``method``, schema PREDICTIONS."""
         from kard_ray.evaluation.predict import VERSION
 
-        config = self.recipe.prediction.content() | {"questions": self.recipe.questions.content()}
-        inputs = self._keys(self.student_artifact(method))
+        config = self.recipe.prediction.content() | {
+            "questions": self.recipe.questions.content(),
+            "sources": self.sources(method),
+        }
         reads = METHODS[method].passages_from
+        if METHODS[method].trained:
+            inputs = self._keys(self.student_artifact(method))
+        else:
+            config |= self._prompted_config(method)
+            inputs = self._keys(self.benchmark_artifact)
         if reads == "rationale":
             inputs |= self._keys(self.silver_artifact)
-        elif reads == "question":
-            config["sources"] = self.sources(method)
         if reads != "none":
             inputs |= self._knowledge_keys()
             config["retrieval"] = self.recipe.retrieval.content()
         return self._artifact(f"predict/{method}", VERSION, config, inputs)
+
+    def _prompted_config(self, method: MethodName) -> dict[str, Any]:
+        """What decides the prompts of a baseline and the model they are put to; of a student its own key tells.
+
+        Raises UserError for a baseline with worked examples when the benchmark has none: before any work is done.
+        """
+        student, benchmark = self.recipe.student, self.recipe.questions_from()
+        if METHODS[method].shots and isinstance(benchmark, JsonlConfig) and benchmark.examples is None:
+            raise UserError(
+                f"recipe field benchmark.examples: it is null, and method {method} shows worked examples; name a file "
+                "of them, or leave the method out of student.methods."
+            )
+        names = ["model", "rendering"]
+        names += ["passages"] if METHODS[method].passages_from != "none" else []
+        names += ["seed"] if self.recipe.prediction.sampling.temperature > 0 else []
+        content = student.content()
+        return {"student": {name: content[name] for name in names}, "answer_form": self.recipe.answer_form}
 
     @cached_property
     def report_artifact(self) -> Artifact:
@@ -246,14 +296,17 @@ class Lineage:
         return "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
 
     def sources(self, method: MethodName, *, new: bool = False) -> list[PassageSource]:
-        """Where the passages come from that the student of ``method`` reads at test, one prediction for each.
+        """Where the passages come from that ``method`` reads at test, one prediction for each; "none": it reads none.
 
         A question that is ``new`` has no rationale, and is answered once. BM25 where the recipe names no search.
         """
-        reads = METHODS[method].passages_from
-        if reads == "none":
+        asked = METHODS[method]
+        if asked.passages_from == "none":
             return ["none"]
-        if reads == "rationale" and self.predicts_silver and not new:
-            return [*self.recipe.prediction.sources]
         searched: list[PassageSource] = [s for s in self.recipe.prediction.sources if s != "silver"]
-        return searched[: 1 if new else None] or ["bm25"]
+        if new:
+            return searched[:1] or ["bm25"]
+        alone: list[PassageSource] = ["none"] if asked.alone_and_with_passages else []
+        if asked.passages_from == "rationale" and self.predicts_silver:
+            return [*alone, *self.recipe.prediction.sources]
+        return [*alone, *(searched or ["bm25"])]

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from kard_ray.benchmarks.question import Question, to_table
+from kard_ray.benchmarks.question import to_table
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.inputs import Inputs
 from kard_ray.recipe import Recipe, parse_recipe
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
-from kard_ray.student.config import ANSWER_CUE
 from kard_ray.student.methods.registry import METHODS, MethodName
-from kard_ray.student.rendering import DEFAULT_CUE
 
 STAGES = (
     "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver",
     "question_passages", "train", "predict", "report",
 )  # fmt: skip
-_CURRICULUM = ("symbolic", "compression", "examples")  # only where the recipe has symbolic knowledge
+_CURRICULUM = ("symbolic", "compression", "examples")  # only where there is symbolic knowledge
 _RUN_FILE = "run.json"
 
 
@@ -95,14 +93,23 @@ class Pipeline(Inputs):
         return [
             (stage, method)
             for stage in wanted
-            for method in (self.recipe.student.methods if stage in ("train", "predict") else (None,))
+            for method in (self._methods(stage) if stage in ("train", "predict") else (None,))
         ]
+
+    def _methods(self, stage: str) -> list[MethodName]:
+        """The methods that have a step of ``stage``: a prompted one is not trained."""
+        return [m for m in self.recipe.student.methods if METHODS[m].trained or stage != "train"]
 
     def _is_idle(self, stage: str) -> bool:
         """Whether nothing in the recipe asks for ``stage``."""
+        trained = [METHODS[method] for method in self._methods("train")]
         if stage == "question_passages":
-            return all(METHODS[method].passages_from != "question" for method in self.recipe.student.methods)
-        return stage in _CURRICULUM and self.recipe.symbolic is None
+            return all(method.passages_from != "question" for method in trained)
+        if stage in ("rationales", "silver"):
+            return not trained and self.symbolic_config is None
+        if stage == "examples" and self.recipe.curriculum.examples == 0:
+            return True
+        return stage in _CURRICULUM and self.symbolic_config is None
 
     def _step(self, stage: str, method: MethodName | None) -> Step:
         """One step; its artifact's key is found here, so a recipe without questions still has a knowledge step."""
@@ -193,12 +200,12 @@ class Pipeline(Inputs):
     def _make_symbolic(self, artifact: Artifact) -> Manifest:
         from kard_ray.teacher.symbolic import chosen, write_symbolic_knowledge
 
-        recipe = self.recipe
-        assert recipe.symbolic is not None  # without it there is no such artifact
+        recipe, symbolic = self.recipe, self.symbolic_config
+        assert symbolic is not None  # without it there is no such artifact
         return write_symbolic_knowledge(
-            chosen(self._rationales(), recipe.symbolic.rationales, recipe.prediction.split),
+            chosen(self._rationales(), symbolic.rationales, recipe.prediction.split),
             {q.question_id: q for q in self._questions},
-            recipe.symbolic,
+            symbolic,
             recipe.teacher,
             recipe.answer_form,
             artifact,
@@ -218,10 +225,7 @@ class Pipeline(Inputs):
         from kard_ray.student.curriculum.artifacts import write_examples
 
         knowledge = self.recipe.knowledge
-        if knowledge.embedder is None:
-            raise UserError(
-                "recipe field knowledge.embedder: it is null, and examples are chosen by it; name a sentence encoder."
-            )
+        assert knowledge.embedder is not None  # without it there is no such artifact
         return write_examples(
             to_table(self.selected("train")), knowledge.embedder, knowledge.query_prefix, self.recipe.curriculum,
             artifact,
@@ -260,59 +264,22 @@ class Pipeline(Inputs):
         def make(artifact: Artifact) -> Manifest:
             from kard_ray.student.train import train
 
-            reads = METHODS[method].passages_from
             return train(
-                method,
-                self.selected("train"),
-                self._rationales(),
-                self._silver() if reads == "rationale" else None,
-                self._question_passages() if reads == "question" else None,
-                self.recipe.student,
-                self.recipe.answer_form,
-                artifact,
+                method, self.training_inputs(method), self.recipe.student, self.recipe.answer_form, artifact
             )
 
         return make
 
     def _make_predictions(self, method: MethodName) -> Callable[[Artifact], Manifest]:
         def make(artifact: Artifact) -> Manifest:
-            return self.predict(method, self._test_questions(), artifact, silver=True)
+            from kard_ray.evaluation.predict import predict, predict_shared
+
+            if self.recipe.student.lora_rank:  # adapters on one model: all of their students share one engine
+                trained = [m for m in self._methods("train") if self.student_artifact(m).finished]
+                predict_shared([self.test_prediction(m) for m in trained])
+            return predict(replace(self.test_prediction(method), artifact=artifact))
 
         return make
-
-    def predict(
-        self, method: MethodName, questions: Sequence[Question], artifact: Artifact, *, silver: bool,
-        version: str | None = None,
-    ) -> Manifest:  # fmt: skip
-        """Answers of a trained student; without ``silver`` only from what can be had for a new question.
-
-        ``version`` is a tag or number of another version of the knowledge base than the run's.
-        """
-        from kard_ray.evaluation.predict import KnowledgeSource, predict
-
-        sources = self.sources(method, new=not silver)
-        found = self._silver_by_question() if "silver" in sources else {}
-        student = self.student_artifact(method)
-        cue = student.verify().counts.get(ANSWER_CUE, DEFAULT_CUE)
-        return predict(
-            questions,
-            sources,
-            found,
-            student_path=student.at("model"),
-            knowledge=KnowledgeSource(
-                self.knowledge_folder, version or self.knowledge_version, self.recipe.retrieval
-            )
-            if METHODS[method].passages_from != "none"
-            else None,
-            k=self.recipe.student.passages,
-            cue=cue,
-            rendering=self.recipe.student.rendering,
-            config=self.recipe.prediction,
-            form=self.recipe.answer_form,
-            seed=self.recipe.student.seed,
-            artifact=artifact,
-            label=artifact.spec.stage,
-        )
 
     def _make_report(self, artifact: Artifact) -> Manifest:
         from kard_ray.evaluation.report import write_report
@@ -326,6 +293,7 @@ class Pipeline(Inputs):
 
     def results(self) -> list[dict[str, Any]]:
         """The records of the report."""
+        from kard_ray.evaluation.model_shape import shape_of_model
         from kard_ray.evaluation.report import records
 
         predictions: dict[MethodName, pa.Table] = {}
@@ -339,7 +307,24 @@ class Pipeline(Inputs):
             benchmark=load_benchmark(self.recipe.questions_from()).name,
             split=self.recipe.prediction.split,
             k=self.recipe.student.passages,
+            shape=shape_of_model(self.recipe.student.model),
+            retriever_flops=self.retriever_flops(),
         )
+
+    def retriever_flops(self) -> dict[str, float]:
+        """FLOPs per test question of encoding its query, for the searched sources that do and can be counted."""
+        from kard_ray.evaluation.query_cost import query_flops_of_model
+        from kard_ray.evaluation.report import ENCODING_SOURCES
+        from kard_ray.student.question_passages import search_query
+
+        recipe = self.recipe
+        sources = [source for source in recipe.prediction.sources if source in ENCODING_SOURCES]
+        if not sources or recipe.knowledge.embedder is None:
+            return {}
+        with_options = recipe.prediction.query == "question_and_options"
+        queries = [search_query(q, with_options=with_options) for q in self._test_questions()]
+        flops = query_flops_of_model(recipe.knowledge.embedder, queries, prefix=recipe.knowledge.query_prefix)
+        return {} if flops is None else dict.fromkeys(sources, flops)
 
     def seconds(self) -> dict[str, float]:
         """Wall seconds of every finished artifact before the report."""

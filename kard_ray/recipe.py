@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from kard_ray.benchmarks.registry import BenchmarkConfig
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.benchmarks.selection import SelectionConfig
+from kard_ray.comparison.config import CompareConfig
 from kard_ray.evaluation.predict import PredictionConfig
 from kard_ray.knowledge.config import KnowledgeConfig
 from kard_ray.knowledge.contamination import ContaminationConfig
@@ -41,12 +42,13 @@ class Recipe(Frozen):
     contamination: ContaminationConfig = ContaminationConfig()
     teacher: TeacherConfig = TeacherConfig()
     symbolic: SymbolicConfig | None = (
-        None  # SKIntern's symbolic knowledge, and what its curriculum needs; null: none
+        None  # SKIntern's symbolic knowledge; null: the defaults where a method learns from it, else none
     )
     curriculum: CurriculumConfig = CurriculumConfig()
     silver: SilverConfig = SilverConfig()
     student: StudentConfig = StudentConfig()
     prediction: PredictionConfig = PredictionConfig()
+    compare: CompareConfig = CompareConfig()  # methods, students and seeds beside each other
     cluster: ClusterConfig = ClusterConfig()
 
     def questions_from(self) -> BenchmarkConfig:

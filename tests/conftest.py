@@ -51,14 +51,17 @@ def question_line(number: int, split: str) -> str:
 
 @pytest.fixture
 def recipe_path(tmp_path: Path) -> str:
-    """A recipe over own files: 12 train and 5 test questions, one passage."""
+    """A recipe over own files: 12 train and 5 test questions, one worked example, one passage."""
     for split, count in (("train", 12), ("test", 5)):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(question_line(n, split) for n in range(count)))
+    worked = {"question": "Which 99?", "options": ["a", "b"], "answer": 0, "rationale": "It is a."}
+    (tmp_path / "worked.jsonl").write_text(json.dumps(worked))
     (tmp_path / "corpus.jsonl").write_text('{"id": "p1", "text": "A fact."}\n')
     path = tmp_path / "tiny.yaml"
     path.write_text(
         f"""
-        benchmark: {{kind: jsonl, train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl}}
+        benchmark:
+          {{kind: jsonl, train: {tmp_path}/train.jsonl, test: {tmp_path}/test.jsonl, examples: {tmp_path}/worked.jsonl}}
         knowledge: {{corpus: {{kind: jsonl, path: {tmp_path}/corpus.jsonl}}}}
         """
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,30 @@ from kard_ray.pipeline import STAGES, Pipeline, read_run_recipe
 from kard_ray.recipe import Recipe, load_recipe
 from kard_ray.runtime.artifacts import PARTS, RunDirectory
 from kard_ray.runtime.errors import UserError
+from kard_ray.student.methods.base import Method
 from kard_ray.student.methods.registry import METHODS, MethodName
 from tests.conftest import question_line
 
-BELOW_RATIONALES = {
-    "rationales",
-    "silver",
-    "question_passages",
-    *(f"{stage}/{method}" for stage in ("train", "predict") for method in METHODS),
-    "report",
-}
+
+def steps_of(chosen: Callable[[Method], bool]) -> set[str]:
+    """Training and prediction of the methods that are ``chosen``, and the report."""
+    names = [name for name, method in METHODS.items() if chosen(method)]
+    trained = [f"train/{name}" for name in names if METHODS[name].trained]
+    return {*trained, *(f"predict/{name}" for name in names), "report"}
 
 
-PREDICTIONS = {f"predict/{method}" for method in METHODS}
-READERS = {
-    f"{stage}/{name}"
-    for stage in ("train", "predict")
-    for name, method in METHODS.items()
-    if method.passages_from != "none"
-}
 ALL_METHODS = f"student.methods=[{', '.join(METHODS)}]"
-TWO_TASKS = [name for name, method in METHODS.items() if method.multi_task]
+TRAINED = [name for name, method in METHODS.items() if method.trained]
+PREDICTIONS = {f"predict/{method}" for method in METHODS}
+STUDENTS = steps_of(lambda method: method.trained)
+READERS = steps_of(lambda method: method.passages_from != "none")
+CURRICULA = steps_of(lambda method: method.curriculum != "none")
+CURRICULUM = ("symbolic", "compression", "examples")
+SKINTERN = {"train/skintern", "predict/skintern", "report"}
+# What is made from the teacher's replies, from the knowledge base, and from the questions.
+OF_TEACHER = {"rationales", "symbolic", "compression", "silver", *STUDENTS}
+OF_KNOWLEDGE = {*OF_TEACHER, "question_passages", *READERS}
+OF_QUESTIONS = {*OF_KNOWLEDGE, "contamination", "examples", *PREDICTIONS}
 
 
 def pipeline(recipe_path: str, *overrides: str, run: RunDirectory | None = None) -> Pipeline:
@@ -55,18 +59,53 @@ def changed(recipe_path: str, *overrides: str) -> set[str]:
 
 
 def test_the_steps_stand_in_order_and_every_stage_has_one(recipe_path: str) -> None:
-    steps = pipeline(recipe_path, "symbolic={}").steps()
+    steps = pipeline(recipe_path).steps()
     assert list(dict.fromkeys(step.stage for step in steps)) == list(STAGES)
-    without = [step.stage for step in pipeline(recipe_path).steps()]
-    assert [stage for stage in STAGES if stage not in without] == ["symbolic", "compression", "examples"]
-    without = [step.stage for step in pipeline(recipe_path, "student.methods=[kard, mt_cot]").steps()]
-    assert "question_passages" not in without
     (asked_for,) = pipeline(recipe_path, "student.methods=[kard]").steps(["question_passages"])
     assert asked_for.needs_ray
-    assert [step.label for step in steps if step.stage == "train"] == [
-        f"train/{method}" for method in METHODS
-    ]
+    assert [step.label for step in steps if step.stage == "train"] == [f"train/{name}" for name in TRAINED]
     assert [step.label for step in pipeline(recipe_path).steps(["report", "silver"])] == ["silver", "report"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "missing"),
+    [
+        (["student.methods=[skintern]"], {"question_passages"}),
+        (["student.methods=[skintern]", "curriculum.examples=0"], {"question_passages", "examples"}),
+        (["student.methods=[std_cot]", "symbolic={}"], {"question_passages"}),
+        (["student.methods=[kard_intern, mt_cot]"], {"question_passages", *CURRICULUM}),
+        (["student.methods=[knowledge_finetune]"], {*CURRICULUM}),
+        (
+            ["student.methods=[zero_shot, few_shot_cot_knowledge]"],
+            {"rationales", "silver", "question_passages", "train", *CURRICULUM},
+        ),
+    ],
+)
+def test_only_those_stages_run_that_a_method_needs_or_the_recipe_names(
+    recipe_path: str, overrides: list[str], missing: set[str]
+) -> None:
+    found = [step.stage for step in pipeline(recipe_path, *overrides).steps()]
+    assert {stage for stage in STAGES if stage not in found} == missing
+
+
+def test_symbolic_knowledge_that_nobody_asked_for_has_no_settings(recipe_path: str) -> None:
+    mine = pipeline(recipe_path, "student.methods=[kard]")
+    with pytest.raises(UserError, match="field symbolic: it is missing"):
+        mine.steps(["symbolic"])
+
+
+def test_skintern_with_examples_needs_an_embedder_and_says_so_before_any_work(recipe_path: str) -> None:
+    without = ("student.methods=[skintern]", "knowledge.embedder=null")
+    with pytest.raises(
+        UserError, match=r"field knowledge\.embedder: it is null.*set curriculum\.examples to 0"
+    ):
+        pipeline(recipe_path, *without).steps()
+    assert pipeline(recipe_path, *without, "curriculum.examples=0").steps()
+
+
+def test_a_baseline_that_only_prompts_has_no_student(recipe_path: str) -> None:
+    with pytest.raises(UserError, match=r"zero_shot only prompts recipe field student\.model"):
+        pipeline(recipe_path).student_artifact("zero_shot")
 
 
 def test_the_same_recipe_has_the_same_keys_in_any_run_directory(recipe_path: str) -> None:
@@ -74,35 +113,39 @@ def test_the_same_recipe_has_the_same_keys_in_any_run_directory(recipe_path: str
 
 
 def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str) -> None:
-    expected = {label for label in BELOW_RATIONALES if label.startswith(("train/", "predict/", "report"))}
-    assert changed(recipe_path, "student.epochs=7") == expected
+    assert changed(recipe_path, "student.epochs=7") == STUDENTS
 
 
 @pytest.mark.parametrize(
     ("override", "labels"),
     [
-        ("teacher.samples=5", BELOW_RATIONALES - {"question_passages"}),
-        ("teacher.filters=[concludes, supported]", BELOW_RATIONALES - {"question_passages"}),
-        ("teacher.sampling.temperature=0.1", BELOW_RATIONALES - {"question_passages"}),
-        ("knowledge.analyzer.stem=false", {"knowledge", "contamination", *BELOW_RATIONALES}),
+        ("teacher.samples=5", OF_TEACHER),
+        ("teacher.filters=[concludes, supported]", OF_TEACHER),
+        ("teacher.sampling.temperature=0.1", OF_TEACHER),
+        ("knowledge.analyzer.stem=false", {"knowledge", "contamination", *OF_KNOWLEDGE}),
         ("contamination.ngram=8", {"contamination"}),
-        ("contamination.drop=true", {"contamination", *BELOW_RATIONALES}),
-        ("retrieval.version=build-1", {"contamination", *BELOW_RATIONALES}),
-        ("retrieval.bm25_engine=lancedb", {"silver", "question_passages", *READERS, "report"}),
-        ("silver.passages=4", {"silver", "train/kard", "predict/kard", "report"}),
-        ("student.passages=1", {"question_passages", *READERS, "report"}),
+        ("contamination.drop=true", {"contamination", "examples", *OF_KNOWLEDGE}),
+        ("retrieval.version=build-1", {"contamination", *OF_KNOWLEDGE}),
+        ("retrieval.bm25_engine=lancedb", {"silver", "question_passages", *READERS}),
+        ("silver.passages=4", {"silver", *steps_of(lambda method: method.passages_from == "rationale")}),
+        ("student.passages=1", {"question_passages", *READERS}),
+        ("student.rationales=1", steps_of(lambda method: method.uses_rationales)),
+        ("student.stage_schedule=restart", CURRICULA),
+        ("student.model=some/other", {*STUDENTS, *PREDICTIONS}),
+        ("curriculum.schedule.stages=3", {"compression", *CURRICULA}),
+        ("curriculum.examples=2", {"examples", *SKINTERN}),
+        ("curriculum.examples=0", {"examples", *SKINTERN}),
+        ("symbolic={retries: 5}", {"symbolic", "compression", *SKINTERN}),
+        ("symbolic={}", set()),
         (
             "prediction.query=question",
             {"question_passages", "train/knowledge_finetune", *PREDICTIONS, "report"},
         ),
-        ("prediction.sources=[silver, bm25]", PREDICTIONS - {"predict/knowledge_finetune"} | {"report"}),
-        (
-            "student.alpha=0.5",
-            {*(f"{stage}/{method}" for stage in ("train", "predict") for method in TWO_TASKS), "report"},
-        ),
+        ("prediction.sources=[silver, bm25]", {"predict/kard", "predict/kard_intern", "report"}),
+        ("student.alpha=0.5", steps_of(lambda method: method.multi_task)),
         ("prediction.sampling.max_tokens=9", {*PREDICTIONS, "report"}),
-        ("benchmark.name=other", {"benchmark", "contamination", *BELOW_RATIONALES}),
-        ("answer_form=letter", BELOW_RATIONALES - {"question_passages"}),
+        ("benchmark.name=other", {"benchmark", *OF_QUESTIONS}),
+        ("answer_form=letter", {*OF_TEACHER, *PREDICTIONS}),
     ],
 )
 def test_a_field_changes_its_stage_and_what_is_made_from_it(
@@ -165,7 +208,7 @@ def test_a_changed_corpus_is_another_knowledge_base_and_everything_below(
     assert {label for label in before if before[label] != after[label]} == {
         "knowledge",
         "contamination",
-        *BELOW_RATIONALES,
+        *OF_KNOWLEDGE,
     }
 
 
@@ -180,15 +223,11 @@ def test_changed_questions_are_another_benchmark_and_everything_below(
     before = keys(recipe_path)
     (tmp_path / "test.jsonl").write_text(question_line(77, "test"))
     after = keys(recipe_path)
-    assert {label for label in before if before[label] != after[label]} == {
-        "benchmark",
-        "contamination",
-        *BELOW_RATIONALES,
-    }
+    assert {label for label in before if before[label] != after[label]} == {"benchmark", *OF_QUESTIONS}
 
 
 def test_without_questions_there_is_a_knowledge_base_and_nothing_else(recipe_path: str) -> None:
-    mine = pipeline(recipe_path, "benchmark=null", "symbolic={}")
+    mine = pipeline(recipe_path, "benchmark=null")
     assert [step.label for step in mine.steps(["knowledge"])] == ["knowledge"]
     for stage in STAGES:
         if stage != "knowledge":
@@ -212,7 +251,7 @@ def test_a_student_is_tested_only_with_passages_that_its_kind_can_have(
         "question": searched,
         "rationale": sources if tests else searched,
     }[METHODS[name].passages_from]
-    assert found == expected
+    assert found == (["none"] if METHODS[name].alone_and_with_passages else []) + expected
     assert new == (["none"] if METHODS[name].passages_from == "none" else searched[:1])
 
 
@@ -339,6 +378,17 @@ def test_rows_are_estimated_from_the_recipe_alone() -> None:
     assert found["predict/std_cot"].tokens > found["predict/mt_cot"].tokens
     assert found["train/kard"].tokens > found["train/std_cot"].tokens > found["train/finetune"].tokens
     assert found["train/knowledge_finetune"].tokens > found["train/finetune"].tokens
+    assert found["symbolic"].rows == 2 * 100
+    assert found["compression"].rows == 4 * 2 * 100
+    assert found["train/skintern"].rows == 4 * 200
+    assert found["train/kard_intern"].rows == 5 * 200
+    assert found["predict/kard_intern"].rows == 3 * 50
+    # No more rows are read than of std_cot; they are longer.
+    assert 1 < found["train/skintern"].tokens / found["train/std_cot"].tokens < 8
+    assert (
+        found["predict/cascod"].tokens == found["predict/std_cot"].tokens + found["predict/finetune"].tokens
+    )
+    assert found["predict/zero_shot"].tokens < found["predict/few_shot_cot"].tokens
 
 
 def test_without_test_rationales_nothing_silver_is_predicted() -> None:
@@ -362,7 +412,7 @@ def test_more_questions_than_the_benchmark_has_are_not_counted(recipe_path: str)
 
 
 def test_time_is_told_only_where_a_rate_was_measured() -> None:
-    assert all(estimates(factbook())[f"train/{method}"].seconds > 0 for method in METHODS)
+    assert all(estimates(factbook())[f"train/{method}"].seconds > 0 for method in TRAINED)
     other = estimates(factbook(student={"model": "some/other"}, teacher={"model": "some/other"}))
     assert {found.seconds for found in other.values()} == {None}
     assert other["train/kard"].tokens > 0

@@ -1,63 +1,81 @@
-"""Answers of one student: question → passages → vLLM on Ray Data → parsed answer.
+"""Answers of students: question → passages → the model on Ray Data → parsed answer.
 
 A method that reads passages is predicted once per passage source: ``bm25`` (the question is the query, as in use) and
-``silver`` (the teacher's rationale is the query: the upper bound). All sources of a student share one engine.
+``silver`` (the teacher's rationale is the query: the upper bound). All sources of a student share one engine, and
+students that are LoRA adapters on one model can share one too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import ray
+from pydantic import Field, model_validator
 
-from kard_ray.benchmarks.answers import read_answer
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
-from kard_ray.knowledge.retrieval import PASSAGE_LIST, Mode, RetrievalConfig, Retriever
-from kard_ray.runtime.artifacts import Artifact, Manifest
+from kard_ray.evaluation.asking import (
+    CALLS,
+    MODES,
+    STUDENT,
+    WRITTEN,
+    Asking,
+    KnowledgeSource,
+    Manner,
+    StudentPrompts,
+)
+from kard_ray.evaluation.reading import SAMPLES, read_samples
+from kard_ray.knowledge.retrieval import PASSAGE_LIST
+from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.config import Frozen
-from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
-from kard_ray.runtime.parts import map_resumable
+from kard_ray.runtime.engine import Adapters, EngineConfig, SamplingConfig, dialogues
+from kard_ray.runtime.parts import PartsWriter, collect_parts, unfinished_rows, write_parts
+from kard_ray.student.help import Shot
 from kard_ray.student.question_passages import search_query
-from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig
+from kard_ray.student.rendering import DEFAULT_CUE, RenderingConfig
 
-VERSION = 2
+VERSION = 3
 
 PassageSource = Literal["none", "bm25", "vector", "hybrid", "silver"]
-_MODES: tuple[Mode, ...] = ("bm25", "vector", "hybrid")  # sources that are searched for
-
-GENERATION = pa.schema(
-    [
-        pa.field("prediction_id", pa.string()),
-        pa.field("question_id", pa.string()),
-        pa.field("source", pa.string()),
-        pa.field("passage_ids", pa.list_(pa.string())),
-        pa.field("generated_text", pa.string()),
-        pa.field("prompt_tokens", pa.int32()),
-        pa.field("generated_tokens", pa.int32()),
-        pa.field("error", pa.string()),
-    ]
-)
 
 PREDICTIONS = pa.schema(
     [
-        *GENERATION,
-        pa.field(
-            "prediction", pa.int32()
+        ("prediction_id", pa.string()),
+        ("question_id", pa.string()),
+        ("source", pa.string()),
+        ("passage_ids", pa.list_(pa.string())),
+        ("generated_text", pa.string()),  # of all passes, one below the other
+        ("prompt_tokens", pa.int32()),  # sums over the calls
+        ("generated_tokens", pa.int32()),
+        ("error", pa.string()),
+        (
+            "prediction",
+            pa.int32(),
         ),  # index into options; null when none could be read or the question is open
-        pa.field(
-            "prediction_text", pa.string()
-        ),  # the option or the open answer; null when none could be read
-        pa.field("correct", pa.bool_()),
+        ("prediction_text", pa.string()),  # the option or the open answer; null when none could be read
+        ("correct", pa.bool_()),
+        ("calls", CALLS),
+        # Probability of the answer as it was written, or among the scored options, or the share of the votes.
+        ("confidence", pa.float64()),  # null when unknown
+        ("seconds", pa.float64()),  # in the engine, from the request to the last token, summed over passes
+        (
+            "option_log_probs",
+            pa.list_(pa.float64()),
+        ),  # of the conclusion with each option; null unless scored
     ]
 )
 
 
 class PredictionConfig(Frozen):
     """Which questions are answered, with which passages, and how text is drawn."""
+
+    # ask_below decides how new questions are answered, never a prediction of a run; it is in the key of those.
+    EXECUTION = frozenset({"ask_below"})
 
     split: Literal["dev", "test"] = "test"
     sources: tuple[Literal["bm25", "vector", "hybrid", "silver"], ...] = (
@@ -67,68 +85,98 @@ class PredictionConfig(Frozen):
     query: Literal["question", "question_and_options"] = (
         "question_and_options"  # what is searched for (KARD: both)
     )
+    votes: int = Field(1, ge=1, le=1000)  # samples per question, of which the majority answers; 1: no vote
+    # options: after the rationale, the option whose conclusion is most probable; open questions are read as ever
+    answer: Literal["generated", "options"] = "generated"
+    option_score: Literal["sum", "mean"] = "sum"  # of log p over the tokens of an option's conclusion
+    confidence: bool = (
+        True  # also how probable the student held its answer; costs a little of the engine's speed
+    )
+    # New questions to a student that reads only when unsure: confidence from which on it is believed; null: it reads.
+    ask_below: float | None = Field(None, ge=0, le=1)
     sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
     engine: EngineConfig = EngineConfig()
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.votes > 1 and self.sampling.temperature == 0:
+            raise ValueError(
+                f"votes is {self.votes}, but sampling.temperature is 0, which draws the same text each time; set a "
+                "temperature such as 0.7, or votes to 1"
+            )
+        if self.ask_below is not None and (self.votes > 1 or not self.confidence):
+            raise ValueError(
+                "ask_below needs the probability of one answer: set votes to 1 and confidence to true"
+            )
+        return self
 
-@dataclass(frozen=True, slots=True)
-class KnowledgeSource:
-    """The knowledge base that questions are asked of."""
 
-    folder: str
-    version: str | int | None  # tag or LanceDB number; None: the newest
-    retrieval: RetrievalConfig
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraStudent:
+    """What a shared engine needs of a student that is a LoRA adapter."""
+
+    base: str  # folder of the model it was trained on
+    folder: str  # of the adapter, in peft's form
+
+    @property
+    def rank(self) -> int:
+        """The adapter's rank."""
+        with open(f"{self.folder}/adapter_config.json", encoding="utf-8") as source:
+            return int(json.load(source)["r"])
 
 
-class StudentPrompts:
-    """Adds ``prompt_ids`` from question and passages; an actor's callable.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """One artifact of answers, and all that it is made from."""
 
-    Rows whose source is a retrieval mode get the passages that their query finds in ``knowledge``. One actor for both
-    steps: each one more is a process that imports its libraries while the engine does.
-    """
+    artifact: Artifact
+    questions: Sequence[Question]
+    sources: Sequence[PassageSource]  # each question is answered once with each
+    student_path: str  # folder of the student's model, merged if it was trained with LoRA
+    config: PredictionConfig
+    form: AnswerForm
+    rendering: RenderingConfig = field(default_factory=RenderingConfig)
+    seed: int = 0
+    silver: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)  # passages by question id
+    knowledge: KnowledgeSource | None = None
+    passages: int = 0  # k, shown at most
+    cues: tuple[str, ...] = (
+        DEFAULT_CUE,
+    )  # the ones that the student was trained with, asked one after the other
+    reasons: bool = True  # whether what it writes in its last pass begins with a rationale
+    shots: Mapping[str, Sequence[Shot]] = field(
+        default_factory=dict
+    )  # worked examples by the question's pattern
+    stop: tuple[str, ...] = ()
+    ask_below: float | None = None  # ask without passages first, and with them when less confident than this
+    lora: LoraStudent | None = None  # None: it shares no engine
 
-    def __init__(
-        self, model_path: str, config: dict[str, Any], form: AnswerForm, k: int,
-        knowledge: KnowledgeSource | None, cue: str = DEFAULT_CUE,
-    ) -> None:  # fmt: skip
-        from transformers import AutoConfig, AutoTokenizer
+    def rows(self) -> pa.Table:
+        """One row per (question, source)."""
+        with_options = self.config.query == "question_and_options"
+        return prediction_rows(self.questions, self.sources, self.silver, with_options=with_options)
 
-        tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
-        self.renderer = Renderer(
-            tokenizer,
-            RenderingConfig.model_validate(config),
-            form,
-            encoder_decoder=AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder,
-        )
-        self.k, self.cue = k, cue
-        self.retrievers: dict[str, Retriever] = {}
-        if knowledge is not None:
-            for mode in _MODES:
-                self.retrievers[mode] = Retriever(
-                    knowledge.folder, k, "query", mode, knowledge.retrieval, knowledge.version
-                )
+    def unfinished(self) -> pa.Table:
+        """Those of the rows that are not answered yet."""
+        return unfinished_rows(self.rows(), self.artifact, WRITTEN, "prediction_id")
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of :func:`prediction_rows` in; ids, ``passage_ids``, ``prompt_ids`` out."""
-        rows = batch.to_pylist()
-        for mode, retriever in self.retrievers.items():
-            asking = [row for row in rows if row["source"] == mode]
-            if asking:
-                found = retriever(pa.table({"query": [row["query"] for row in asking]}))[
-                    "passages"
-                ].to_pylist()
-                for row, passages in zip(asking, found, strict=True):
-                    row["passages"] = passages
-        ids, shown = [], []
-        for row in rows:
-            passages = row["passages"][: self.k]
-            shown.append([p["passage_id"] for p in passages])
-            texts = [(p["title"], p["text"]) for p in passages]
-            ids.append(self.renderer.prompt_ids(row["question"], row["options"], texts, self.cue))
-        return (
-            batch.select(["prediction_id", "question_id", "source"])
-            .append_column("passage_ids", pa.array(shown, pa.list_(pa.string())))
-            .append_column("prompt_ids", pa.array(ids, pa.list_(pa.int32())))
+    def manner(self) -> Manner:
+        """How the student is asked by an engine that runs its own model."""
+        config = self.config
+        return Manner(
+            tokenizer=self.student_path,
+            rendering=self.rendering,
+            form=self.form,
+            passages=self.passages,
+            knowledge=self.knowledge if set(MODES) & set(self.sources) else None,
+            cues=self.cues,
+            reasons=self.reasons,
+            stop=self.stop,
+            shots=self.shots,
+            samples=config.votes,
+            seed=self.seed if config.sampling.temperature > 0 else None,
+            score_options=config.option_score if config.answer == "options" else None,
+            ask_below=self.ask_below,
         )
 
 
@@ -149,6 +197,7 @@ def prediction_rows(
             "prediction_id": f"{source}/{q.question_id}",
             "question_id": q.question_id,
             "source": source,
+            "pattern": q.pattern or q.kind,  # as the teacher is shown examples
             "question": q.question,
             "options": list(q.options),
             "query": search_query(q, with_options=with_options),
@@ -158,82 +207,145 @@ def prediction_rows(
         for source in sources
     ]
     schema = pa.schema(
-        [(name, pa.string()) for name in ("prediction_id", "question_id", "source", "question")]
+        [(name, pa.string()) for name in ("prediction_id", "question_id", "source", "pattern", "question")]
         + [("options", pa.list_(pa.string())), ("query", pa.string()), ("passages", PASSAGE_LIST)]
     )
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def predict(
-    questions: Sequence[Question],
-    sources: Sequence[PassageSource],
-    silver: Mapping[str, list[dict[str, Any]]],
-    *,
-    student_path: str,
-    knowledge: KnowledgeSource | None,
-    k: int,
-    cue: str,
-    rendering: RenderingConfig,
-    config: PredictionConfig,
-    form: AnswerForm,
-    seed: int,
-    artifact: Artifact,
-    label: str,
-) -> Manifest:
-    """Answer every question once per source; writes schema PREDICTIONS. ``k`` passages are shown at most.
+def predict(prediction: Prediction) -> Manifest:
+    """Answer what is not answered yet, with an engine of its own; writes schemas PREDICTIONS and SAMPLES."""
+    asked, config = prediction, prediction.config
+    _write([asked], [asked.manner()], asked.student_path, asked.artifact.spec.stage)
+    written = collect_parts(asked.rows(), asked.artifact, WRITTEN, "prediction_id")
+    scored, samples = score(written, {q.question_id: q for q in asked.questions}, asked.form)
+    asked.artifact.write_table("predictions.parquet", scored)
+    rows = {"predictions": scored.num_rows}
+    if config.votes > 1:
+        asked.artifact.write_table("samples.parquet", samples)
+        rows["samples"] = samples.num_rows
+    return asked.artifact.seal(
+        rows=rows,
+        counts={
+            "errors": sum(bool(e) for e in scored["error"].to_pylist()),
+            "unparsable": scored["prediction_text"].null_count,
+            "cues": list(asked.cues),
+            "votes": config.votes,
+        },
+        seed=asked.seed,
+    )
 
-    ``cue`` is what the prompts end with: the one that the student's answers were trained with.
+
+def predict_shared(predictions: Sequence[Prediction]) -> None:
+    """Answer those of ``predictions`` whose students are adapters on one model with one engine for all of them.
+
+    Their rows become parts of their own artifacts: :func:`predict` then finds them finished, starts no engine, and
+    seals. What no other one can share with is left to :func:`predict`: a student without an adapter, an
+    encoder-decoder, the only one with its model and settings, one that is finished. Students share an engine when
+    their models, engine and sampling are the same. Resumable, row by row.
     """
-    generate = generation(model_path=student_path, config=config.engine, sampling=config.sampling, seed=seed)
+    groups: dict[str, list[Prediction]] = {}
+    for one in predictions:
+        if one.lora is None or one.artifact.finished or _encoder_decoder(one.student_path):
+            continue
+        config = one.config
+        parts = (config.engine.model_dump_json(), config.sampling.model_dump_json(), str(_log_probs(config)))
+        groups.setdefault("\n".join([one.lora.base, *parts]), []).append(one)
+    for group in groups.values():
+        open_ = [one for one in group if one.unfinished().num_rows]
+        if len(open_) < 2:
+            continue
+        adapters = [one.lora for one in open_ if one.lora is not None]
+        manners = [
+            replace(one.manner(), adapter=lora.folder) for one, lora in zip(open_, adapters, strict=True)
+        ]
+        _write(
+            open_,
+            manners,
+            adapters[0].base,
+            f"predict ({len(open_)} students)",
+            Adapters(rank=max(lora.rank for lora in adapters), count=len(adapters)),
+        )
+
+
+def _encoder_decoder(folder: str) -> bool:
+    from transformers import AutoConfig
+
+    return bool(AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder)
+
+
+def _log_probs(config: PredictionConfig) -> bool:
+    """Whether texts come with the log probabilities of their tokens; votes tell more than one sample's."""
+    return config.confidence and config.votes == 1
+
+
+def _write(
+    predictions: Sequence[Prediction],
+    manners: Sequence[Manner],
+    model_path: str,
+    label: str,
+    adapters: Adapters | None = None,
+) -> None:
+    """Have the unfinished rows of ``predictions`` answered by one engine, each row kept with its own artifact."""
+    tables = [one.unfinished() for one in predictions]
+    todo = pa.concat_tables(
+        table.append_column(STUDENT, pa.array([at] * table.num_rows, pa.int32()))
+        for at, table in enumerate(tables)
+    )
+    first = predictions[0]
+    config = first.config
+    transform = _transform(manners, model_path, config, first.seed, adapters)
+    write_parts(
+        todo,
+        transform,
+        PartsWriter([one.artifact.url(PARTS) for one in predictions], STUDENT, "prediction_id"),
+        label=label,
+        total=sum(len(one.questions) * len(one.sources) for one in predictions),
+        block_rows=config.engine.batch_rows,
+    )
+
+
+def _transform(
+    manners: Sequence[Manner],
+    model_path: str,
+    config: PredictionConfig,
+    seed: int,
+    adapters: Adapters | None,
+) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
+    """Prompts, then the engine; nothing is made before there are rows for it."""
 
     def transform(rows: ray.data.Dataset) -> ray.data.Dataset:
+        answer = dialogues(
+            model_path=model_path,
+            config=config.engine,
+            sampling=config.sampling,
+            seed=seed,
+            ask=partial(Asking, manners),
+            schema=WRITTEN.append(pa.field(STUDENT, pa.int32())),
+            log_probs=_log_probs(config),
+            adapters=adapters,
+        )
         prompts = rows.map_batches(
             StudentPrompts,
-            fn_constructor_args=(
-                student_path,
-                rendering.model_dump(mode="json"),
-                form,
-                k,
-                knowledge if set(_MODES) & set(sources) else None,
-                cue,
-            ),
+            fn_constructor_args=(manners,),
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),
             num_cpus=0.5,
         )
-        return generate(prompts)
+        return answer(prompts)
 
-    written = map_resumable(
-        prediction_rows(questions, sources, silver, with_options=config.query == "question_and_options"),
-        transform,
-        artifact=artifact,
-        schema=GENERATION,
-        id_column="prediction_id",
-        label=label,
-        block_rows=config.engine.batch_rows,
-    )
-    scored = score(written, {q.question_id: q for q in questions}, form)
-    artifact.write_table("predictions.parquet", scored)
-    return artifact.seal(
-        rows={"predictions": scored.num_rows},
-        counts={
-            "errors": sum(bool(e) for e in scored["error"].to_pylist()),
-            "unparsable": scored["prediction_text"].null_count,
-        },
-        seed=seed,
-    )
+    return transform
 
 
-def score(written: pa.Table, questions: Mapping[str, Question], form: AnswerForm) -> pa.Table:
-    """GENERATION in, PREDICTIONS out; a text without a readable answer, or an error, counts as wrong."""
-    options, answers, correct = [], [], []
-    for row in written.select(["question_id", "generated_text"]).to_pylist():
-        answer = read_answer(row["generated_text"], questions[row["question_id"]], form)
-        options.append(answer.option if answer else None)
-        answers.append(answer.text if answer else None)
-        correct.append(answer is not None and answer.correct)
-    return (
-        written.append_column("prediction", pa.array(options, pa.int32()))
-        .append_column("prediction_text", pa.array(answers, pa.string()))
-        .append_column("correct", pa.array(correct, pa.bool_()))
-    )
+def score(
+    written: pa.Table, questions: Mapping[str, Question], form: AnswerForm
+) -> tuple[pa.Table, pa.Table]:
+    """WRITTEN in, PREDICTIONS and SAMPLES out; a row without a readable answer, or with an error, is wrong."""
+    rows, samples = [], []
+    for row in written.to_pylist():
+        read, all_read = read_samples(row, questions[row["question_id"]], form)
+        prompt_tokens = sum(call["prompt_tokens"] for call in row["calls"])
+        generated = sum(sum(call["generated_tokens"]) for call in row["calls"])
+        rows.append({**row, **read, "prompt_tokens": prompt_tokens, "generated_tokens": generated})
+        samples += all_read
+    return pa.Table.from_pylist(rows, schema=PREDICTIONS), pa.Table.from_pylist(samples, schema=SAMPLES)

@@ -11,11 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from kard_ray.benchmarks.question import Question
+from kard_ray.evaluation.model_shape import ModelShape
 from kard_ray.evaluation.scoring import gold_found, wilson_interval
+from kard_ray.evaluation.summary import latency, mean_cost
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.student.methods.registry import MethodName
 
-VERSION = 1
+VERSION = 2
+
+ENCODING_SOURCES = ("vector", "hybrid")  # passage sources whose queries pass an encoder
 
 
 def records(
@@ -25,12 +29,16 @@ def records(
     benchmark: str,
     split: str,
     k: int,
+    shape: ModelShape | None = None,
+    retriever_flops: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """One record per (method, passage source); ``predictions`` maps a method to its PREDICTIONS.
 
     Accuracy and its 95 % Wilson interval are shares from 0 to 1; tokens are sums over all questions; ``by_kind`` holds
     the same for each kind of question. ``hits_at_k`` and ``all_gold_at_k`` are null where no passages were shown or
-    the benchmark knows no gold passages.
+    the benchmark knows no gold passages. ``flops_per_question`` is null without the student's ``shape``, and for
+    a source that encodes its queries without its mean cost per question in ``retriever_flops``. Latencies are null when
+    they are unknown.
     """
     found: list[dict[str, Any]] = []
     for method, table in predictions.items():
@@ -43,6 +51,8 @@ def records(
             found.append(
                 {"method": method, "passages": source, "benchmark": benchmark, "split": split, "k": shown}
                 | summary
+                | {"flops_per_question": _cost(mine, shape, source, retriever_flops or {})}
+                | latency(mine)
                 | {
                     "by_kind": {
                         kind or "all": _summary(
@@ -78,12 +88,29 @@ def _summary(
     }
 
 
+def _cost(
+    rows: Sequence[Mapping[str, Any]],
+    shape: ModelShape | None,
+    source: str,
+    retriever_flops: Mapping[str, float],
+) -> dict[str, float] | None:
+    if source in ENCODING_SOURCES and source not in retriever_flops:
+        return None
+    return mean_cost(rows, shape, retriever_flops.get(source, 0.0))
+
+
 def flat(found: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Records as a table: a row ``kind = ""`` for all questions, and one row per kind."""
     rows = []
     for record in found:
         head = {name: record[name] for name in ("method", "passages", "benchmark", "split", "k")}
-        overall = {name: value for name, value in record.items() if name not in {*head, "by_kind"}}
+        overall = {
+            name: value
+            for name, value in record.items()
+            if name not in {*head, "by_kind", "flops_per_question"}
+        }
+        flops = record["flops_per_question"]
+        overall["flops_per_question"] = flops["total"] if flops is not None else None
         rows.append(head | {"kind": ""} | overall)
         rows += [head | {"kind": kind} | values for kind, values in record["by_kind"].items()]
     return pa.Table.from_pylist(rows)
@@ -129,6 +156,8 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
             f"{r['generated_tokens']:,}",
         )
     console.print(table)
+    if any(r["flops_per_question"] is not None or r["seconds_p50"] is not None for r in found):
+        console.print(_cost_table(found))
     kinds = list(dict.fromkeys(kind for r in found for kind in r["by_kind"]))
     if len(kinds) > 1:
         by_kind = Table(title="Accuracy by kind of question (n)")
@@ -155,3 +184,23 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _cost_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="Cost per question (GFLOPs; latency in the engine, all questions at once)")
+    parts = ("prefill", "decode", "retriever", "reranker", "total")
+    for name in ("method", "passages", *parts, "p50 s", "p95 s"):
+        table.add_column(name, justify="left" if name in ("method", "passages") else "right")
+    for r in found:
+        cost = r["flops_per_question"] or {}
+        table.add_row(
+            r["method"],
+            r["passages"],
+            *(_number(cost[part] / 1e9 if cost else None, ",.1f") for part in parts),
+            *(_number(r[name], ".2f") for name in ("seconds_p50", "seconds_p95")),
+        )
+    return table
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return "–" if value is None else format(value, pattern)

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ import ray
 from pydantic import Field
 
 from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.dialogue import Ask
 from kard_ray.runtime.errors import UserError
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -165,16 +167,50 @@ def generation(
             gpus=int(resolve_device(config.device) == "gpu"),
         )
     require_vllm()
-    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+    from ray.data.llm import build_processor
+
+    parameters = sampling_parameters(sampling)
+    if json_schema is not None:
+        parameters["structured_outputs"] = {"json": json.dumps(json_schema)}
+
+    def request(row: dict[str, Any]) -> dict[str, Any]:
+        return dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)
+
+    processor = build_processor(
+        _processor_config(model_path, config, seed=seed),
+        preprocess=request,
+        preprocess_map_kwargs={"num_cpus": 0.05},
+    )
+    # By default Ray starts an engine that dies anew for ever, and the run never ends.
+    processor.get_stage_by_name("vLLMEngineStage").map_batches_kwargs["max_restarts"] = config.max_restarts
+    return lambda rows: processor(rows).map(_collect, num_cpus=0.05)
+
+
+def sampling_parameters(sampling: SamplingConfig) -> dict[str, Any]:
+    """vLLM's sampling parameters; the same keys in every row, as Ray asks."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "max_tokens": sampling.max_tokens,
+        "stop": list(sampling.stop),
+    }
+
+
+def _processor_config(
+    model_path: str, config: EngineConfig, *, seed: int, more: Mapping[str, Any] | None = None
+) -> Any:
+    """Ray's configuration of an engine; ``more`` are further vLLM engine arguments."""
+    from ray.data.llm import vLLMEngineProcessorConfig
 
     device = resolve_device(config.device)
     workers = config.tensor_parallel * config.pipeline_parallel
     bundle = {"CPU": 1} if device == "cpu" else {"CPU": 1, "GPU": 1}
-    processor_config = vLLMEngineProcessorConfig(
+    return vLLMEngineProcessorConfig(
         model_source=model_path,
         concurrency=config.replicas,
         batch_size=config.batch_rows,
-        engine_kwargs=engine_kwargs(config, device, seed=seed),
+        engine_kwargs=engine_kwargs(config, device, seed=seed) | dict(more or {}),
         # Without this a CPU cluster waits for a GPU for ever, and says nothing.
         placement_group_config={"bundles": [bundle] * workers},
         runtime_env={"env_vars": _environment(config, device)},
@@ -184,27 +220,86 @@ def generation(
         detokenize_stage={"enabled": False},  # the engine detokenizes: stop strings need the text
         log_engine_metrics=False,
     )
-    parameters: dict[str, Any] = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k or -1,
-        "max_tokens": sampling.max_tokens,
-        "stop": list(sampling.stop),
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapters:
+    """LoRA adapters that one engine applies, each to the rows that name its folder."""
+
+    rank: int  # the largest of any adapter
+    count: int  # adapters
+
+
+def dialogues(
+    *,
+    model_path: str,
+    config: EngineConfig,
+    sampling: SamplingConfig,
+    seed: int,
+    ask: Callable[[], Ask],
+    schema: pa.Schema,
+    log_probs: bool,
+    adapters: Adapters | None = None,
+) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
+    """A transform for Ray Data: each row is asked as ``ask`` says, and comes out with the columns of ``schema``.
+
+    Rows need the column ADAPTER. Encoder-decoder models run in transformers, all others in one vLLM engine per
+    replica. ``log_probs``: whether written texts come with those of their tokens. A row whose request the engine
+    refuses ends as ``ask.failed`` says. Raises UserError when vLLM is missing, or adapters are asked of an
+    encoder-decoder model.
+    """
+    from transformers import AutoConfig
+
+    if AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder:
+        from kard_ray.runtime.seq2seq import seq2seq_dialogues
+
+        if adapters is not None:
+            raise UserError("encoder-decoder students share no engine; predict them one by one.")
+        return seq2seq_dialogues(
+            model_path=model_path,
+            dtype=config.dtype,
+            sampling=sampling.model_dump(mode="json"),
+            seed=seed,
+            replicas=config.replicas,
+            batch_rows=config.batch_rows,
+            gpus=int(resolve_device(config.device) == "gpu"),
+            ask=ask,
+            schema=schema,
+            log_probs=log_probs,
+        )
+    require_vllm()
+    from ray.data.llm import build_processor
+
+    from kard_ray.runtime.vllm_dialogue import DialogueEngine
+
+    more = {} if adapters is None else lora_arguments(adapters)
+    processor = build_processor(_processor_config(model_path, config, seed=seed, more=more))
+    stage = processor.get_stage_by_name("vLLMEngineStage")
+    arguments = stage.get_dataset_map_batches_kwargs(batch_size=config.batch_rows, data_column="")
+    arguments["max_restarts"] = config.max_restarts  # as in generation
+    arguments["fn_constructor_kwargs"] |= {
+        "ask": ask,
+        "schema": schema,
+        "sampling": sampling_parameters(sampling),
+        "log_probs": log_probs,
     }
-    if json_schema is not None:
-        parameters["structured_outputs"] = {"json": json.dumps(json_schema)}
+    # What Ray's own processor calls: map_batches warns of max_restarts and max_concurrency, and has no names for them.
+    return lambda rows: rows.map_batches_internal(DialogueEngine, batch_format="pyarrow", **arguments)
 
-    def request(row: dict[str, Any]) -> dict[str, Any]:
-        return dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)
 
-    processor = build_processor(
-        processor_config,
-        preprocess=request,
-        preprocess_map_kwargs={"num_cpus": 0.05},
-    )
-    # By default Ray starts an engine that dies anew for ever, and the run never ends.
-    processor.get_stage_by_name("vLLMEngineStage").map_batches_kwargs["max_restarts"] = config.max_restarts
-    return lambda rows: processor(rows).map(_collect, num_cpus=0.05)
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves room for
+_LORAS_AT_ONCE = 8  # adapters in one step; each one more takes memory of the largest rank
+
+
+def lora_arguments(adapters: Adapters) -> dict[str, Any]:
+    """vLLM engine arguments for ``adapters``."""
+    at_once = min(adapters.count, _LORAS_AT_ONCE)
+    return {
+        "enable_lora": True,
+        "max_lora_rank": min(rank for rank in _LORA_RANKS if rank >= adapters.rank),
+        "max_loras": at_once,
+        "max_cpu_loras": max(at_once, adapters.count),
+    }
 
 
 _ENGINE_COLUMNS = {

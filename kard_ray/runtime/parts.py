@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import fsspec
 import pyarrow as pa
@@ -42,6 +42,23 @@ class PartWriter:
             with fs.open(temporary, "wb") as sink:
                 pq.write_table(batch, sink, compression="zstd")
             fs.mv(temporary, target)
+        return pa.table({"rows": pa.array([batch.num_rows], pa.int64())})
+
+
+class PartsWriter:
+    """Writes batches that hold rows of several artifacts, each to its own; ``column`` tells whose a row is.
+
+    ``urls`` are the artifacts' addresses of parts, in the order that the column counts them in.
+    """
+
+    def __init__(self, urls: Sequence[str], column: str, id_column: str) -> None:
+        self.writers = [PartWriter(url, id_column) for url in urls]
+        self.column = column
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Write ``batch`` and return one row: how many rows it had."""
+        for at in pc.unique(batch[self.column]).to_pylist():
+            self.writers[at](batch.filter(pc.equal(batch[self.column], at)).drop_columns([self.column]))
         return pa.table({"rows": pa.array([batch.num_rows], pa.int64())})
 
 
@@ -93,25 +110,51 @@ def map_resumable(
     ``transform`` must keep ``id_column`` and yield columns of ``schema``; a row that failed has a
     non-empty ``error`` and is returned too. Raises UserError when a row is lost or comes twice.
     """
+    todo = unfinished_rows(rows, artifact, schema, id_column)
+    writer = PartWriter(artifact.url(PARTS), id_column)
+    write_parts(todo, transform, writer, label=label, total=rows.num_rows, block_rows=block_rows)
+    return collect_parts(rows, artifact, schema, id_column)
+
+
+def unfinished_rows(rows: pa.Table, artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Table:
+    """Those of ``rows`` that no part of ``artifact`` holds without an error."""
     finished = read_parts(artifact, schema, id_column)
     done = pa.array(finished[id_column].to_pylist(), pa.string())
-    todo = rows.filter(pc.invert(pc.is_in(rows[id_column], value_set=done)))
-    failed: list[pa.Table] = []
-    if todo.num_rows:
-        if finished.num_rows:
-            print(f"{label}: {finished.num_rows} of {rows.num_rows} rows were finished before and are kept")
-        blocks = [todo.slice(at, block_rows) for at in range(0, todo.num_rows, block_rows)]
-        dataset = transform(ray.data.from_arrow(blocks))
-        writer = PartWriter(artifact.url(PARTS), id_column)
-        written = dataset.map_batches(
-            writer, batch_format="pyarrow", batch_size=block_rows, zero_copy_batch=True, num_cpus=0.05
-        )
-        with Progress(label, total=rows.num_rows, unit="rows", done=finished.num_rows) as progress:
-            for batch in written.iter_batches(batch_size=None, batch_format="pyarrow"):
-                progress.advance(int(pc.sum(batch["rows"]).as_py() or 0))
-        failed = [_failures(artifact, schema, id_column)]
-        finished = read_parts(artifact, schema, id_column)
-    result = pa.concat_tables([finished, *failed])
+    return rows.filter(pc.invert(pc.is_in(rows[id_column], value_set=done)))
+
+
+def write_parts(
+    todo: pa.Table,
+    transform: Callable[[ray.data.Dataset], ray.data.Dataset],
+    writer: PartWriter | PartsWriter,
+    *,
+    label: str,
+    total: int,
+    block_rows: int,
+) -> None:
+    """Run ``transform`` on Ray Data over ``todo``, of ``total`` rows, and write what comes out as it comes."""
+    if not todo.num_rows:
+        return
+    done = total - todo.num_rows
+    if done:
+        print(f"{label}: {done} of {total} rows were finished before and are kept")
+    blocks = [todo.slice(at, block_rows) for at in range(0, todo.num_rows, block_rows)]
+    written = transform(ray.data.from_arrow(blocks)).map_batches(
+        writer, batch_format="pyarrow", batch_size=block_rows, zero_copy_batch=True, num_cpus=0.05
+    )
+    with Progress(label, total=total, unit="rows", done=done) as progress:
+        for batch in written.iter_batches(batch_size=None, batch_format="pyarrow"):
+            progress.advance(int(pc.sum(batch["rows"]).as_py() or 0))
+
+
+def collect_parts(rows: pa.Table, artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Table:
+    """All of ``rows`` as they were finished, by id; those that only ever failed too.
+
+    Raises UserError when a row is lost or comes twice.
+    """
+    result = pa.concat_tables(
+        [read_parts(artifact, schema, id_column), _failures(artifact, schema, id_column)]
+    )
     expected, found = set(rows[id_column].to_pylist()), result[id_column].to_pylist()
     if len(found) != len(set(found)) or set(found) != expected:
         raise UserError(

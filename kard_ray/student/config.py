@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kard_ray.runtime.config import Frozen
 from kard_ray.student.methods.registry import MethodName
@@ -12,7 +12,10 @@ from kard_ray.student.rendering import RenderingConfig
 
 MODEL_FOLDER = "model"  # of a trained student, for transformers and vLLM
 ADAPTER_FOLDER = "adapter"  # beside it, when it was trained with LoRA
-ANSWER_CUE = "answer_cue"  # count of a student's manifest: what a prompt that asks for its answer ends with
+CUES = "cues"  # count of a student's manifest: what its prompts end with at test, one pass after the other
+EVALUATIONS_FILE = "evaluations.json"  # in a checkpoint: what was measured on held-out questions
+
+Tracking = Literal["tensorboard", "mlflow"]
 
 
 class StudentConfig(Frozen):
@@ -21,8 +24,8 @@ class StudentConfig(Frozen):
     # A student is made by one method, so the list of methods is no part of any student's content.
     EXECUTION = frozenset(
         {
-            "methods", "micro_batch_tokens", "gradient_checkpointing", "workers", "cpus_per_worker", "gpus_per_worker",
-            "checkpoint_seconds", "max_failures",
+            "methods", "micro_batch_tokens", "packing", "gradient_checkpointing", "sharding", "workers",
+            "cpus_per_worker", "gpus_per_worker", "checkpoint_seconds", "max_failures", "tracking", "mlflow_uri",
         }
     )  # fmt: skip
 
@@ -34,17 +37,58 @@ class StudentConfig(Frozen):
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(16, ge=1)  # rows per optimizer step, over all workers
     micro_batch_tokens: int = Field(8192, ge=1)  # in one worker's forward pass; one row at least
+    packing: bool = (
+        True  # rows one behind the other without padding, where the model can; the losses are the same
+    )
     learning_rate: float = Field(1e-4, gt=0)  # peak, after warm-up
     warmup_fraction: float = Field(0.06, ge=0, le=1)  # of all steps
+    stage_schedule: Literal["whole", "restart"] = (
+        "whole"  # restart: warm-up and decay anew in each curriculum stage
+    )
     weight_decay: float = Field(0.0, ge=0)
     max_gradient_norm: float = Field(1.0, gt=0)
     precision: Literal["bf16", "fp32"] = "bf16"  # bf16: bfloat16 weights with float32 master copies
     lora_rank: int = Field(0, ge=0, le=512)  # 0: train all weights
+    quantization: Literal["none", "nf4"] = (
+        "none"  # nf4: frozen weights in 4 bits under LoRA (QLoRA); needs a GPU
+    )
+    held_out: float = Field(
+        0.0, ge=0, lt=1
+    )  # share of the training questions that only choose the checkpoint
+    best: Literal["last", "loss", "accuracy"] = (
+        "last"  # which checkpoint becomes the student, by its held-out questions
+    )
+    evaluations: int = Field(4, ge=1)  # times a student is looked at, in the last stage of its training
     gradient_checkpointing: bool = False  # less memory for about a third more time
     workers: int = Field(1, ge=1)  # data-parallel
+    sharding: Literal["ddp", "fsdp"] = "ddp"  # fsdp: each worker keeps a part of the weights
     cpus_per_worker: int = Field(1, ge=1)  # cores, and torch threads, of one worker
     gpus_per_worker: float = Field(0.0, ge=0)
     checkpoint_seconds: float = Field(300.0, ge=0)  # a killed run loses at most this much training
     max_failures: int = Field(2, ge=0)  # worker failures survived within one run
+    tracking: tuple[Tracking, ...] = ("tensorboard",)  # who gets the learning curve, beside curve.parquet
+    mlflow_uri: str | None = None  # None: mlflow.db in the run directory
     rendering: RenderingConfig = RenderingConfig()
     seed: int = 42
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> StudentConfig:
+        if self.best != "last" and self.held_out == 0:
+            raise ValueError(
+                f"best is {self.best}, which is measured on held-out questions, but held_out is 0; set held_out to 0.1 "
+                "or so, or best to last"
+            )
+        if self.quantization != "none" and not self.lora_rank:
+            raise ValueError(
+                "quantization is nf4, whose weights cannot be trained, but lora_rank is 0; set lora_rank to 16 or so"
+            )
+        if self.quantization != "none" and self.sharding == "fsdp":
+            raise ValueError("quantization is nf4, whose weights cannot be divided; set sharding to ddp")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """As every configuration's; what only counts with held-out questions is left out without them."""
+        plain = super().content()
+        if self.held_out == 0:
+            del plain["evaluations"], plain["best"]
+        return plain

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kard_ray.student.attention import packed_arguments
 from kard_ray.student.batching import Batch, SourceTarget
 
 
@@ -23,11 +24,17 @@ def target_loss(model: Any, batch: Batch | SourceTarget) -> Tensor:
     """
     if isinstance(batch, SourceTarget):
         labels, weights = batch.label_BT.flatten(), batch.weight_BT
-        output = model(input_ids=batch.source_BS, attention_mask=batch.mask_BS, labels=batch.label_BT)
+        output = model(
+            input_ids=batch.source_BS, attention_mask=batch.mask_BS, labels=batch.label_BT, use_cache=False
+        )
     else:
         labels, weights = batch.label_N, batch.weight_N
         with _output_layer_only_at(model, batch.position_N):
-            output = model(input_ids=batch.input_BL, use_cache=False)
+            more: dict[str, Any] = {}
+            if batch.place_BL is not None:
+                bare = getattr(model, "module", model)  # DistributedDataParallel: .module
+                more = {"position_ids": batch.place_BL} | packed_arguments(bare, batch.row_lengths)
+            output = model(input_ids=batch.input_BL, use_cache=False, **more)
     logits = output.logits.float().flatten(0, 1)
     if weights is None:
         return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")

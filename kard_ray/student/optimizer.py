@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from kard_ray.student.sharding import divided_like, whole
+
 
 class MasterAdamW:
     """AdamW over float32 copies of the trainable parameters; a float32 parameter is its own copy."""
@@ -39,7 +41,7 @@ class MasterAdamW:
                 master.grad = torch.empty_like(master)
             master.grad.copy_(parameter.grad)  # 540 MB for 135M parameters: allocated once, not at each step
             parameter.grad = None
-        norm = float(torch.nn.utils.clip_grad_norm_(self.masters, max_norm))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.masters, max_norm)))
         for group in self.adamw.param_groups:
             group["lr"] = lr
         self.adamw.step()
@@ -52,17 +54,35 @@ class MasterAdamW:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume needs: AdamW's state and the trained weights, in float32 (frozen ones are not there)."""
-        return {"adamw": self.adamw.state_dict(), "masters": [master.detach() for master in self.masters]}
+        """What a resume needs: AdamW's state and the trained weights, in float32 (frozen ones are not there).
+
+        Sharded tensors are gathered, so all workers must take part, and any number of them can go on from it.
+        """
+        adamw = self.adamw.state_dict()
+        moments = {
+            at: {name: whole(value) for name, value in of.items()} for at, of in adamw["state"].items()
+        }
+        return {"adamw": adamw | {"state": moments}, "masters": [whole(master) for master in self.masters]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; the trainable parameters are set too."""
         with torch.no_grad():
             for parameter, master, saved in zip(self.parameters, self.masters, state["masters"], strict=True):
-                master.copy_(saved)
+                master.copy_(divided_like(saved, master))
                 if master is not parameter:
-                    parameter.copy_(saved)
-        self.adamw.load_state_dict(state["adamw"])
+                    parameter.copy_(master)
+        moments = {
+            at: {
+                name: divided_like(value, self.masters[at]) if value.dim() else value
+                for name, value in of.items()
+            }
+            for at, of in state["adamw"]["state"].items()
+        }
+        self.adamw.load_state_dict(state["adamw"] | {"state": moments})
+
+    def weights(self) -> list[torch.Tensor]:
+        """A copy of the trained weights in main memory, as the model has them, gathered like the state."""
+        return [whole(parameter).to("cpu", copy=True) for parameter in self.parameters]
 
 
 def learning_rate(step: int, *, steps: int, peak: float, warmup_fraction: float) -> float:

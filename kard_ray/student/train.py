@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import posixpath
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import ray.train
 from fsspec.implementations.arrow import ArrowFSWrapper
@@ -15,19 +16,29 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.callback import UserCallback
+from ray.train.v2.api.exceptions import TrainingFailedError
 
-from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.runtime.progress import Progress
-from kard_ray.student.config import ADAPTER_FOLDER, ANSWER_CUE, MODEL_FOLDER, StudentConfig
-from kard_ray.student.examples import build_examples, evidence_by_question, passages_by_question, tokenize
+from kard_ray.student.checks import check_requirements, check_rows
+from kard_ray.student.config import ADAPTER_FOLDER, CUES, EVALUATIONS_FILE, MODEL_FOLDER, StudentConfig
+from kard_ray.student.failures import why_training_failed
+from kard_ray.student.held_out import best_of, hold_out, measured_by
 from kard_ray.student.methods.registry import METHODS, MethodName
-from kard_ray.student.rendering import Renderer
+from kard_ray.student.table import TrainingInputs, training_table
+from kard_ray.student.tracking import CURVE_FILE, TENSORBOARD_FOLDER
 
-VERSION = 1
+VERSION = 2
+
+_EXAMPLES = "examples.parquet"  # what is trained on, schema TRAINING
+_HELD_OUT = "held_out.parquet"  # what is only looked at, schema TRAINING
+
+# A step's tensors come and go by gigabytes: memory that glibc gave back would fault in again, page by page.
+# (WORKER_ENVIRONMENT of runtime/session.py keeps less: other workers than a trainer share their machine.)
+CPU_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 
 
 class _ShowProgress(UserCallback):
@@ -49,7 +60,7 @@ class _ShowProgress(UserCallback):
         self.step = max(self.step, report["step"])
 
 
-class _Trainer(TorchTrainer):
+class StudentTrainer(TorchTrainer):
     """A TorchTrainer without Ray's placement group cleaner where there is no dashboard.
 
     The cleaner asks the dashboard every second whether the controller lives, and warns as often, or ends with a
@@ -63,75 +74,45 @@ class _Trainer(TorchTrainer):
         return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
 
 
-def training_table(
-    method: MethodName,
-    questions: Sequence[Question],
-    rationales: pa.Table,
-    silver: pa.Table | None,
-    found: pa.Table | None,
-    config: StudentConfig,
-    form: AnswerForm,
-    tokenizer: Any,
-    *,
-    encoder_decoder: bool = False,
-) -> pa.Table:
-    """All rows the student sees (schema TRAINING); raises UserError when there is none."""
-    evidence = evidence_by_question(rationales, silver, per_question=config.rationales, seed=config.seed)
-    chosen = [q for q in questions if q.split == "train" and q.question_id in evidence]
-    examples = build_examples(
-        chosen,
-        evidence,
-        METHODS[method],
-        found=passages_by_question(found),
-        passages=config.passages,
-        form=form,
-        alpha=config.alpha,
-    )
-    if not examples:
-        raise UserError(
-            "no training question has a kept rationale; look at counts.dropped in the manifest of the rationales "
-            "stage, and raise teacher.samples or change teacher.filters."
-        )
-    return tokenize(examples, Renderer(tokenizer, config.rendering, form, encoder_decoder=encoder_decoder))
-
-
 def train(
     method: MethodName,
-    questions: Sequence[Question],
-    rationales: pa.Table,
-    silver: pa.Table | None,
-    found: pa.Table | None,
+    inputs: TrainingInputs,
     config: StudentConfig,
     form: AnswerForm,
     artifact: Artifact,
 ) -> Manifest:
-    """Train the student of ``method`` and store it in ``artifact`` under ``model/``.
-
-    It reads the passages of ``silver`` (schema SILVER) or ``found`` (schema QUESTION_PASSAGES), whichever is given.
-    """
+    """Train the student of ``method`` on rows made from ``inputs``; it is stored in ``artifact`` under ``model/``."""
     from transformers import AutoConfig, AutoTokenizer
 
+    check_requirements(config, run_is_local=artifact.run.is_local)
     model = resolve_model(config.model)
     tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
     table = training_table(
         method,
-        questions,
-        rationales,
-        silver,
-        found,
+        inputs,
         config,
         form,
         tokenizer,
         encoder_decoder=AutoConfig.from_pretrained(model.path, local_files_only=True).is_encoder_decoder,
     )
-    artifact.write_table("examples.parquet", table)
-    steps = max(1, round(-(-table.num_rows // config.batch_size) * config.epochs))
-    trainer = _Trainer(
+    check_rows(table, tokenizer)
+    held = hold_out(table, inputs.questions, config, form, tokenizer)
+    if held is not None:
+        table = held.training
+        artifact.write_table(_HELD_OUT, held.rows)
+    artifact.write_table(_EXAMPLES, table)
+    trainer = StudentTrainer(
         _train_on_worker,
         train_loop_config={
             "config": config.model_dump(mode="json"),
             "model_path": model.path,
-            "examples_url": artifact.url("examples.parquet"),
+            "examples_url": artifact.url(_EXAMPLES),
+            "student": f"{artifact}",
+            "tensorboard_url": artifact.url(TENSORBOARD_FOLDER),
+            "mlflow_uri": config.mlflow_uri or f"sqlite:///{os.path.abspath(artifact.run.path)}/mlflow.db",
+            "held_out_url": artifact.url(_HELD_OUT),
+            "golds": [asdict(gold) for gold in held.golds] if held else [],
+            "form": form,
         },
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -139,36 +120,57 @@ def train(
             resources_per_worker={"CPU": config.cpus_per_worker}
             | ({"GPU": config.gpus_per_worker} if config.gpus_per_worker else {}),
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]
             name="train",
             storage_path=_storage(artifact),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
             callbacks=[_ShowProgress(f"train {method}")],  # type: ignore[list-item]
+            worker_runtime_env={} if config.gpus_per_worker else {"env_vars": CPU_ENVIRONMENT},
         ),
     )
-    result = trainer.fit()
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        told = why_training_failed(error, config)
+        if told is None:
+            raise
+        raise UserError(told) from error
     if result.checkpoint is None:
         raise UserError(f"training {method} ended without a checkpoint; run the same command again.")
-    for folder in (MODEL_FOLDER, ADAPTER_FOLDER):
-        _keep(result.checkpoint, folder, artifact)
+    for name in (MODEL_FOLDER, ADAPTER_FOLDER, CURVE_FILE):
+        _keep(result.checkpoint, name, artifact)
+    curve = artifact.read_table(CURVE_FILE)
     prompts = pc.sum(pc.list_value_length(table["prompt_ids"])).as_py()
     targets = pc.sum(pc.list_value_length(table["target_ids"])).as_py()
     return artifact.seal(
-        rows={"examples": table.num_rows},
+        rows={"examples": table.num_rows} | ({"held_out": held.rows.num_rows} if held else {}),
         counts={
-            ANSWER_CUE: METHODS[method].answer_cue,
+            CUES: list(METHODS[method].cues),
             "questions": len(set(table["question_id"].to_pylist())),
-            "steps": steps,
+            "steps": curve.num_rows,
             # Steps that an earlier attempt had done; None when the workers' last reports are not known.
             "resumed_at_step": result.metrics.get("resumed_at_step") if result.metrics else None,
             "prompt_tokens": prompts,
             "target_tokens": targets,
-            "final_loss": result.metrics["loss"] if result.metrics else None,
-        },
+            "final_loss": curve["loss"][-1].as_py(),
+        }
+        | (_evaluations(result.checkpoint, config, curve.num_rows) if held else {}),
         models={model.ref: model.revision},
         seed=config.seed,
     )
+
+
+def _evaluations(checkpoint: ray.train.Checkpoint, config: StudentConfig, steps: int) -> dict[str, Any]:
+    """What was measured on held-out questions, and after which step the student is the one in the artifact."""
+    path = posixpath.join(checkpoint.path, EVALUATIONS_FILE)
+    with ArrowFSWrapper(checkpoint.filesystem).open(path, "rb") as source:
+        found: list[dict[str, float]] = json.load(source)
+    best = best_of(found, measured_by(config)) if config.best != "last" else None
+    return {
+        "student_step": best["step"] if best else steps,
+        "held_out": {"measure": measured_by(config), "values": [[e["step"], e["value"]] for e in found]},
+    }
 
 
 def _train_on_worker(loop: dict[str, Any]) -> None:
@@ -184,13 +186,13 @@ def _storage(artifact: Artifact) -> str:
 
 
 def _keep(checkpoint: ray.train.Checkpoint, name: str, artifact: Artifact) -> None:
-    """Copy the files of folder ``name``, if there is one, from the last checkpoint into the artifact."""
+    """Copy file or folder ``name``, if it is there, from the last checkpoint into the artifact."""
     source = ArrowFSWrapper(checkpoint.filesystem)
-    folder = posixpath.join(checkpoint.path, name)
-    if not source.exists(folder):
+    kept = posixpath.join(checkpoint.path, name)
+    if not source.exists(kept):
         return
-    for path in source.find(folder):
-        target = artifact.at(name, posixpath.relpath(path, folder))
+    for path in source.find(kept):
+        target = artifact.at(posixpath.relpath(path, checkpoint.path))
         artifact.run.fs.makedirs(posixpath.dirname(target), exist_ok=True)
         with source.open(path, "rb") as reader, artifact.run.fs.open(target, "wb") as writer:
             while block := reader.read(1 << 24):

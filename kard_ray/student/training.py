@@ -1,68 +1,59 @@
 """The training loop of one student, on each Ray Train worker. Reads top to bottom; no stage knows another way to train.
 
-The order of batches is a function of the seed, so resuming needs only the step: a run that was killed goes on
-with the same batches and learning rates.
+What every step does is a function of rows and recipe (:mod:`kard_ray.student.plan`), so resuming needs only the step: a
+run that was killed goes on with the same batches and learning rates.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
 from ray.train.v2._internal.execution import context as reports
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoTokenizer
 
-from kard_ray.student.batching import collate, collate_source_target, micro_batches, plan_batches
-from kard_ray.student.config import ADAPTER_FOLDER, MODEL_FOLDER, StudentConfig
+from kard_ray.student.attention import allow_packing
+from kard_ray.student.batching import (
+    Batch,
+    SourceTarget,
+    collate,
+    collate_source_target,
+    micro_batches,
+    pack,
+    packs,
+)
+from kard_ray.student.checkpointing import Progress, finished, restore, unfinished
+from kard_ray.student.config import StudentConfig
+from kard_ray.student.held_out import Gold, is_better, measured_by
+from kard_ray.student.loading import load_student
 from kard_ray.student.loss import target_loss
-from kard_ray.student.optimizer import MasterAdamW, learning_rate
+from kard_ray.student.measuring import Examiner, Row
+from kard_ray.student.optimizer import MasterAdamW
+from kard_ray.student.plan import Step, evaluation_steps, plan_training
+from kard_ray.student.sharding import exchange_gradients, share
+from kard_ray.student.tracking import MLflow, TensorBoard, Tracker
 
-_STATE = "training_state.pt"
 # Ray Train fetches reports every 2 s and holds a worker until then: one report every 10 s may cost a fifth of the time.
 _REPORT_SECONDS = 30.0
 _NOTHING, _METRICS, _CHECKPOINT = range(3)
 
 
-def load_student(model_path: str, config: StudentConfig) -> Any:
-    """The model to train: all weights, or a LoRA adapter on frozen ones."""
-    architecture = AutoConfig.from_pretrained(model_path, local_files_only=True)
-    kind = AutoModelForSeq2SeqLM if architecture.is_encoder_decoder else AutoModelForCausalLM
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    model = kind.from_pretrained(
-        model_path, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
-    )
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.config.use_cache = False
-    if config.lora_rank:
-        from peft import LoraConfig, get_peft_model
-
-        model = get_peft_model(
-            model,
-            LoraConfig(
-                r=config.lora_rank,
-                lora_alpha=2 * config.lora_rank,  # SKIntern's ratio (papers' LoRA settings, B5)
-                lora_dropout=0.0,
-                target_modules="all-linear",
-                task_type="SEQ_2_SEQ_LM" if architecture.is_encoder_decoder else "CAUSAL_LM",
-            ),
-        )
-        if config.gradient_checkpointing:
-            model.enable_input_require_grads()
-    return model
-
-
 def train_student(loop: dict[str, Any]) -> None:
-    """One worker's training. ``loop``: ``config`` (StudentConfig as JSON), ``model_path``, ``examples_url``."""
+    """One worker's training.
+
+    ``loop``: ``config`` (StudentConfig as JSON), ``model_path``, ``examples_url``, ``student`` (its name for trackers),
+    ``tensorboard_url``, ``mlflow_uri``, and for held-out questions ``held_out_url``, ``golds`` and ``form``.
+    """
     config = StudentConfig.model_validate(loop["config"])
     # It repeats every report, which progress shows already; Ray names this logger after its file.
     logging.getLogger(reports.__file__).setLevel(logging.WARNING)
@@ -73,71 +64,153 @@ def train_student(loop: dict[str, Any]) -> None:
         torch.set_num_threads(config.cpus_per_worker)
     torch.manual_seed(config.seed)
 
-    fs, path = fsspec.core.url_to_fs(loop["examples_url"])
-    with fs.open(path, "rb") as source:
-        table = pq.read_table(source)
-    rows = list(zip(table["prompt_ids"].to_pylist(), table["target_ids"].to_pylist(), strict=True))
-    weights = table["weight"].to_pylist()
+    table = _read(loop["examples_url"])
+    rows, weights = _rows(table), table["weight"].to_pylist()
     lengths = [len(prompt) + len(target) for prompt, target in rows]
-    plan = plan_batches(lengths, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+    plan = plan_training(lengths, table["stage"].to_pylist(), config)
 
     model = load_student(loop["model_path"], config)
     tokenizer = AutoTokenizer.from_pretrained(loop["model_path"], local_files_only=True)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    encoder_decoder = bool(model.config.is_encoder_decoder)
-    model.to(device).train()
+    if config.quantization == "none":
+        model.to(device)
+    model.train()
+    packed = config.packing and allow_packing(model)
+    batch_of = _batches(model, tokenizer, packed=packed)
+    shared = share(model, config.sharding, world)
+    divided = world > 1 and config.sharding == "fsdp"
     optimizer = MasterAdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    first_step = _restore(optimizer)
+    progress = restore(optimizer, rank=rank)
+    first_step = progress.step
     if first_step == len(plan):
         return  # killed between the last checkpoint and the manifest: the student is in that checkpoint
-    wrapped = ray.train.torch.prepare_model(model, move_to_device=False) if world > 1 else model
+    examiner, looks = None, frozenset[int]()
+    if config.held_out:
+        looks = frozenset(evaluation_steps(plan, config.evaluations))
+        held = _read(loop["held_out_url"])
+        # Divided weights are fetched from all workers at every layer, so all must go through the same rows.
+        part = {"rank": 0, "world": 1} if divided else {"rank": rank, "world": world}
+        examiner = Examiner(
+            _rows(held), held["weight"].to_pylist(), [Gold(**gold) for gold in loop["golds"]],
+            measure=measured_by(config), form=loop["form"], tokenizer=tokenizer, collate=batch_of,
+            tokens_at_once=config.micro_batch_tokens, **part,
+        )  # fmt: skip
+    trackers = _trackers(loop, config, resumed_at=first_step) if rank == 0 else []
+    shown: list[dict[str, Any]] = []  # rows that trackers have not got yet
 
     saved = reported = time.monotonic()
-    for step in range(first_step, len(plan)):
+    for number in range(first_step, len(plan)):
+        step = plan[number]
         started = time.monotonic()
-        batch_rows = plan[step]
-        labels = sum(len(rows[row][1]) for row in batch_rows)
-        at_once = max(1, config.micro_batch_tokens // max(lengths[row] for row in batch_rows))
-        parts = micro_batches(batch_rows, rank=rank, world=world, size=at_once)
+        # The same dropout after a resume, and another one on each worker.
+        torch.manual_seed((config.seed << 40) + number * world + rank)
+        labels = sum(len(rows[row][1]) for row in step.rows)
+        parts = _parts(step, lengths, config, packed=packed, rank=rank, world=world)
         loss_sum = torch.zeros((), device=device)
-        for number, part in enumerate(parts):
+        for at, part_rows in enumerate(parts):
             # A worker without rows in this micro-batch still takes part in the gradient exchange, with weight 0.
-            at = part or batch_rows[:1]
-            batch = (collate_source_target if encoder_decoder else collate)(
-                [rows[row] for row in at], pad=pad, weights=[weights[row] for row in at]
-            )
-            if world > 1:
-                wrapped.require_backward_grad_sync = number == len(parts) - 1
-            loss = target_loss(wrapped, _to(batch, device)) * (1.0 if part else 0.0)
-            # DDP averages over workers: times `world`, so that the step's loss is the weighted sum over its label
-            # tokens, by their number: their mean where all rows weigh 1.
+            chosen = part_rows or step.rows[:1]
+            batch = batch_of([rows[row] for row in chosen], weights=[weights[row] for row in chosen])
+            exchange_gradients(shared, at == len(parts) - 1)
+            loss = target_loss(shared, batch.to(device)) * (1.0 if part_rows else 0.0)
+            # Gradients are averaged over workers: times `world`, so that the step's loss is the weighted sum over its
+            # label tokens, by their number: their mean where all rows weigh 1.
             (loss * (world / labels)).backward()
             loss_sum += loss.detach()
-        rate = learning_rate(
-            step, steps=len(plan), peak=config.learning_rate, warmup_fraction=config.warmup_fraction
-        )
-        norm = optimizer.step(lr=rate, max_norm=config.max_gradient_norm)
+        norm = optimizer.step(lr=step.rate, max_norm=config.max_gradient_norm)
         if world > 1:
             dist.all_reduce(loss_sum)
-        metrics = {
-            "step": step + 1,
-            "steps": len(plan),
-            "resumed_at_step": first_step,
+        row = {
+            "step": number + 1,
+            "stage": step.stage,
             "loss": float(loss_sum) / labels,
-            "learning_rate": rate,
+            "learning_rate": step.rate,
             "gradient_norm": norm,
-            "tokens_per_second": sum(lengths[row] for row in batch_rows) / (time.monotonic() - started),
+            "tokens_per_second": sum(lengths[row] for row in step.rows) / (time.monotonic() - started),
         }
-        last = step + 1 == len(plan)
+        progress.step = number + 1
+        progress.curve.append(row)
+        shown.append(row)
+        if examiner is not None and number + 1 in looks:
+            value = examiner.value(model, device)
+            _remember(progress, value, optimizer, config, rank=rank)
+            shown.append({"step": number + 1, f"held_out_{measured_by(config)}": value})
+
+        last = number + 1 == len(plan)
         now = time.monotonic()
         wish = _METRICS if now - reported >= _REPORT_SECONDS else _NOTHING
         due = _agreed(_CHECKPOINT if last or now - saved >= config.checkpoint_seconds else wish, world)
-        if due == _CHECKPOINT:
-            _report(metrics, model, tokenizer, optimizer, rank=rank, final=last)
-            saved = reported = time.monotonic()
-        elif due == _METRICS:
+        if due == _NOTHING:
+            continue
+        for tracker in trackers:
+            tracker.write(shown)
+        shown = []
+        metrics = row | {"steps": len(plan), "resumed_at_step": first_step}
+        if due == _METRICS:
             ray.train.report(metrics)
-            reported = time.monotonic()
+        elif last:
+            with finished(
+                progress, model, optimizer, tokenizer,
+                model_path=loop["model_path"], config=config, divided=divided, rank=rank,
+            ) as checkpoint:  # fmt: skip
+                ray.train.report(metrics, checkpoint=checkpoint)
+        else:
+            with unfinished(progress, optimizer, rank=rank) as checkpoint:
+                ray.train.report(metrics, checkpoint=checkpoint)
+            saved = time.monotonic()
+        reported = time.monotonic()
+    for tracker in trackers:
+        tracker.close()
+
+
+def _read(url: str) -> pa.Table:
+    fs, path = fsspec.core.url_to_fs(url)
+    with fs.open(path, "rb") as source:
+        return pq.read_table(source)
+
+
+def _rows(table: pa.Table) -> list[Row]:
+    return list(zip(table["prompt_ids"].to_pylist(), table["target_ids"].to_pylist(), strict=True))
+
+
+def _batches(model: Any, tokenizer: Any, *, packed: bool) -> Callable[..., Batch | SourceTarget]:
+    """How rows become a micro-batch. An encoder-decoder's are never packed: its two sides have two lengths."""
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if model.config.is_encoder_decoder:
+        return partial(collate_source_target, pad=pad)
+    return partial(pack if packed else collate, pad=pad)
+
+
+def _parts(
+    step: Step, lengths: list[int], config: StudentConfig, *, packed: bool, rank: int, world: int
+) -> list[list[int]]:
+    """The own micro-batches of a step, as many as every other worker has."""
+    if packed:
+        return packs(step.rows, lengths, rank=rank, world=world, tokens=config.micro_batch_tokens)
+    size = max(1, config.micro_batch_tokens // max(lengths[row] for row in step.rows))
+    return micro_batches(step.rows, rank=rank, world=world, size=size)
+
+
+def _remember(
+    progress: Progress, value: float, optimizer: MasterAdamW, config: StudentConfig, *, rank: int
+) -> None:
+    """Write down a measurement, and keep the weights when they are the best ones and the best ones are wanted."""
+    measure = measured_by(config)
+    before = [found["value"] for found in progress.evaluations]
+    progress.evaluations.append({"step": progress.step, "value": value})
+    if config.best == "last" or any(not is_better(measure, value, than) for than in before):
+        return
+    weights = optimizer.weights()  # on all workers, since weights may be divided
+    if rank == 0:
+        progress.best_weights = weights
+
+
+def _trackers(loop: dict[str, Any], config: StudentConfig, *, resumed_at: int) -> list[Tracker]:
+    found: list[Tracker] = []
+    if "tensorboard" in config.tracking:
+        found.append(TensorBoard(loop["tensorboard_url"], resumed_at=resumed_at))
+    if "mlflow" in config.tracking:
+        found.append(MLflow(loop["mlflow_uri"], student=loop["student"], settings=loop["config"]))
+    return found
 
 
 def _agreed(wish: int, world: int) -> int:
@@ -147,42 +220,3 @@ def _agreed(wish: int, world: int) -> int:
     flag = torch.tensor([wish], device=ray.train.torch.get_device())
     dist.broadcast(flag, src=0)
     return int(flag.item())
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    parts = (getattr(batch, name) for name in batch.__slots__)
-    return type(batch)(*(None if part is None else part.to(device) for part in parts))
-
-
-def _restore(optimizer: MasterAdamW) -> int:
-    """Set weights and optimizer from the last checkpoint, if there is one; returns the first step to do."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as folder:
-        state = torch.load(os.path.join(folder, _STATE), map_location="cpu", weights_only=True)
-    if state["optimizer"]:
-        optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _report(
-    metrics: dict[str, Any], model: Any, tokenizer: Any, optimizer: MasterAdamW, *, rank: int, final: bool
-) -> None:
-    """Report with a checkpoint from worker 0: the student itself at the end, the optimizer's state before."""
-    if rank != 0:
-        ray.train.report(metrics)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        if final:
-            target = os.path.join(folder, MODEL_FOLDER)
-            if hasattr(model, "merge_and_unload"):
-                model.save_pretrained(os.path.join(folder, ADAPTER_FOLDER))
-                model = (
-                    model.merge_and_unload()
-                )  # a plain model: prediction and serving need not know about LoRA
-            model.save_pretrained(target)
-            tokenizer.save_pretrained(target)
-        state = {"step": metrics["step"], "optimizer": {} if final else optimizer.state_dict()}
-        torch.save(state, os.path.join(folder, _STATE))
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))

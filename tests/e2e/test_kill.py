@@ -108,6 +108,16 @@ def assert_same_weights(run: Path, other: Path) -> None:
         torch.testing.assert_close(mine[name], theirs[name], atol=1e-4, rtol=0, msg=name)
 
 
+def assert_same_curve(run: Path, other: Path) -> None:
+    """Every step once, with the loss of a run that nothing disturbed."""
+    mine, theirs = (
+        pq.read_table(only(folder, "train/kard")["folder"] / "curve.parquet").to_pydict()
+        for folder in (run, other)
+    )
+    assert mine["step"] == theirs["step"] == list(range(1, STEPS + 1))
+    assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-4)
+
+
 def checkpoint_registered(run: Path) -> Callable[[], bool]:
     """Whether Ray Train has written down a checkpoint that a later run finds."""
 
@@ -149,6 +159,7 @@ def test_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
     assert 0 < counts["resumed_at_step"] < STEPS
     assert only(undisturbed, "train/kard")["counts"]["resumed_at_step"] == 0
     assert_same_weights(run, undisturbed)
+    assert_same_curve(run, undisturbed)
     assert not list(run.glob("train/kard/*/_parts"))
 
 
@@ -163,3 +174,4 @@ def test_training_survives_the_death_of_its_worker(
         assert process.wait(timeout=300) == 0, log.read_text()[-6000:]
     assert 0 < only(run, "train/kard")["counts"]["resumed_at_step"] < STEPS, log.read_text()[-6000:]
     assert_same_weights(run, undisturbed)
+    assert_same_curve(run, undisturbed)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kard_ray.benchmarks.question import Question
+from kard_ray.evaluation.flops import decode_flops, prefill_flops
+from kard_ray.evaluation.model_shape import ModelShape, Stack
 from kard_ray.evaluation.predict import PREDICTIONS
 from kard_ray.evaluation.report import flat, print_report, records, write_report
 from kard_ray.evaluation.scoring import wilson_interval
@@ -43,6 +45,8 @@ def predictions(source: str, answers: list[int | None], passage_ids: list[str]) 
             "prediction": answer,
             "prediction_text": None if answer is None else ("yes", "no")[answer],
             "correct": answer == 0,
+            "calls": [{"prompt_tokens": 10 * n, "generated_tokens": [n]}],
+            "seconds": 0.1 * n,
         }
         for n, answer in enumerate(answers)
     ]
@@ -74,6 +78,36 @@ def test_a_record_tells_accuracy_interval_and_tokens() -> None:
     assert record["accuracy"] == 0.5
     assert (record["ci_low"], record["ci_high"]) == wilson_interval(3, 6)
     assert (record["prompt_tokens"], record["generated_tokens"]) == (150, 15)
+
+
+SHAPE = ModelShape(
+    decoder=Stack(layers=2, hidden=8, heads=2, kv_heads=1, head_size=4, inner=16, gated=True),
+    vocabulary=50,
+    output_width=8,
+)
+
+
+def test_a_record_tells_flops_and_latency() -> None:
+    table = predictions("vector", ANSWERS, ["p1"])
+    (record,) = records(
+        {"kard": table}, QUESTIONS, benchmark="b", split="test", k=1,
+        shape=SHAPE, retriever_flops={"vector": 1000.0},
+    )  # fmt: skip
+    cost = record["flops_per_question"]
+    assert cost["prefill"] == sum(prefill_flops(SHAPE, 10 * n) for n in range(6)) / 6
+    assert cost["decode"] == sum(decode_flops(SHAPE, 10 * n, n) for n in range(6)) / 6
+    assert (cost["retriever"], cost["total"]) == (1000, cost["prefill"] + cost["decode"] + 1000)
+    assert record["seconds_p50"] == pytest.approx(0.25)
+    assert [row["flops_per_question"] for row in flat([record]).to_pylist()] == [cost["total"], None, None]
+
+
+def test_a_cost_that_is_not_known_in_full_is_not_told() -> None:
+    found = records(
+        {"kard": pa.concat_tables([predictions("vector", ANSWERS, []), predictions("bm25", ANSWERS, [])])},
+        QUESTIONS, benchmark="b", split="test", k=1, shape=SHAPE,
+    )  # fmt: skip
+    assert [record["flops_per_question"] is None for record in found] == [True, False]
+    assert all(record["flops_per_question"] is None for record in report())
 
 
 def test_an_open_answer_that_was_read_is_not_counted_as_unparsable() -> None:
@@ -146,3 +180,12 @@ def test_the_printed_report_names_every_method_and_source(capsys: pytest.Capture
         "3.5",
     ):
         assert text in printed
+    assert "GFLOPs" in printed
+
+
+def test_the_printed_report_has_no_table_of_costs_that_nobody_knows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    unknown = {"flops_per_question": None, "seconds_p50": None, "seconds_p95": None}
+    print_report([record | unknown for record in report()], {})
+    assert "GFLOPs" not in capsys.readouterr().out

@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from kard_ray.cli import explain
 from kard_ray.runtime.artifacts import PARTS, Artifact, ArtifactSpec, RunDirectory
-from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.errors import UserError, explain
 from kard_ray.runtime.parts import PartWriter, map_resumable, read_parts
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]

@@ -5,8 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
+from kard_ray.runtime.dialogue import Score, Write
 from kard_ray.runtime.engine import GENERATED
 from kard_ray.runtime.seq2seq import Seq2SeqGenerator
 from tests.tiny_models import tiny_t5
@@ -128,3 +130,44 @@ def test_what_is_sampled_follows_the_seed(t5_folder: Path, tokenizer: Any, writt
     assert sample(1) == sample(1)
     assert sample(1) != sample(2)
     assert sample(1) != written["generated_text"].to_pylist()
+
+
+def next_log_probs(model: Any, prompt: list[int], written: list[int]) -> Any:
+    """Log probabilities (tokens, vocabulary) of each next token of ``written``, computed for one prompt alone."""
+    start = model.config.decoder_start_token_id
+    with torch.inference_mode():
+        logits = model(
+            input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *written[:-1]]])
+        ).logits
+    return logits[0].float().log_softmax(-1)
+
+
+def test_each_written_token_comes_with_its_log_probability(
+    t5_folder: Path, tokenizer: Any, model: Any
+) -> None:
+    prompts = [tokenizer(prompt).input_ids for prompt in PROMPTS]
+    generate = generator(t5_folder)
+    (end, *_) = generate.write([Write(prompt_ids=prompts[0])])[0].tokens
+    generate.model.generation_config.eos_token_id = [1, end]  # rows of one batch end at different places
+    replies = generate.write([Write(prompt_ids=prompt) for prompt in prompts], log_probs=True)
+    assert len({len(reply.tokens) for reply in replies}) > 1
+    for prompt, reply in zip(prompts, replies, strict=True):
+        told = next_log_probs(model, prompt, list(reply.tokens))
+        expected = told.gather(-1, torch.tensor(reply.tokens)[:, None])[:, 0]
+        # transformers tells them after its own settings: here a token that is not to be written
+        left = told.exp()[:, 1:].sum(-1).log()
+        torch.testing.assert_close(torch.tensor(reply.log_probs), expected - left, atol=1e-5, rtol=0)
+
+
+def test_scores_are_log_probabilities_behind_what_was_begun(
+    t5_folder: Path, tokenizer: Any, model: Any
+) -> None:
+    requests = [
+        Score(prompt_ids=tokenizer(prompt).input_ids, begun=[9] * n, scored=[5, 6, 7][: n + 1])
+        for n, prompt in enumerate(PROMPTS[:3])
+    ]
+    for request, reply in zip(requests, generator(t5_folder).score(requests), strict=True):
+        text = [*request.begun, *request.scored]
+        told = next_log_probs(model, list(request.prompt_ids), text)[len(request.begun) :]
+        expected = told.gather(-1, torch.tensor(request.scored)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(reply.log_probs), expected, atol=1e-5, rtol=0)

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, question_block
-from kard_ray.evaluation.predict import StudentPrompts, prediction_rows
+from kard_ray.evaluation.asking import STUDENT, Manner, StudentPrompts
+from kard_ray.evaluation.predict import prediction_rows
 from kard_ray.student.examples import tokenize
 from kard_ray.student.methods.base import Example
 from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig
@@ -322,8 +323,11 @@ def test_training_and_prediction_give_the_model_the_same_ids(
         "q": [{"passage_id": t, "title": t, "text": x, "score": 1.0} for t, x in [*PASSAGES, ("Peru", "x")]]
     }
     rows = prediction_rows([question], ["silver", "none"], silver, with_options=True)
-    predicted = StudentPrompts(str(folder), config.model_dump(mode="json"), "text", 2, None, cue)(rows)
+    manner = Manner(tokenizer=str(folder), rendering=config, form="text", passages=2, cues=(cue,))
+    asked = rows.append_column(STUDENT, pa.array([0, 0], pa.int32()))
+    predicted = StudentPrompts([manner])(asked)
     assert predicted["prompt_ids"][0] == trained["prompt_ids"][0]
-    assert predicted["passage_ids"].to_pylist() == [["Chile", "Norway"], []]
+    shown = [[passage["passage_id"] for passage in row] for row in predicted["passages"].to_pylist()]
+    assert shown == [["Chile", "Norway"], []]
     assert predicted.schema.field("prompt_ids").type == pa.list_(pa.int32())
     assert predicted["prompt_ids"][1].as_py() == mine.prompt_ids(QUESTION, OPTIONS, [], cue)

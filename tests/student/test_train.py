@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -13,84 +12,26 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from kard_ray.benchmarks.question import Question
 from kard_ray.knowledge.retrieval import RetrievalConfig
-from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
+from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.batching import collate, collate_source_target
 from kard_ray.student.config import StudentConfig
 from kard_ray.student.loss import target_loss
-from kard_ray.student.methods.registry import MethodName
 from kard_ray.student.question_passages import QUESTION_PASSAGES, find_question_passages
+from kard_ray.student.table import TrainingInputs
 from kard_ray.student.train import train
-from kard_ray.teacher.rationales import RATIONALES
 from tests.knowledge.rows import write_base
+from tests.student.training_cases import ROWS, questions, rationales, student
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(600)]
 
-ROWS = 9  # with batches of 8 the last step of an epoch has one row: the second of two workers has none
 
-
-def questions(count: int = ROWS) -> list[Question]:
-    return [
-        Question(
-            question_id=f"q{at}",
-            split="train",
-            question=f"What is {at}?",
-            options=("yes", "no"),
-            answer=at % 2,
-        )
-        for at in range(count)
-    ]
-
-
-def rationales(count: int = ROWS, *, kept: bool = True) -> pa.Table:
-    words = ["Norway", "Chile", "number", "larger", "kilometres"]
-    return pa.Table.from_pylist(
-        [
-            {
-                "rationale_id": f"q{at}#0",
-                "question_id": f"q{at}",
-                "split": "train",
-                "sample": 0,
-                "rationale": " ".join(words[: 1 + at % 5])
-                + f" {at}. So the answer is {('yes', 'no')[at % 2]}.",
-                "kept": kept,
-                "dropped_by": "" if kept else "concludes",
-                "dropped_because": "",
-                "prompt_tokens": 1,
-                "generated_tokens": 1,
-            }
-            for at in range(count)
-        ],
-        schema=RATIONALES,
-    )
-
-
-def student(
-    folder: Path,
-    model: Path,
-    method: MethodName = "std_cot",
-    *,
-    found: pa.Table | None = None,
-    **settings: Any,
-) -> tuple[Artifact, Manifest]:
-    config = StudentConfig(
-        model=str(model),
-        **{
-            "precision": "fp32", "epochs": 2, "batch_size": 8, "micro_batch_tokens": 60, "learning_rate": 1e-3,
-            "max_failures": 0,
-        } | settings,
-    )  # fmt: skip
-    artifact = RunDirectory(str(folder)).artifact(ArtifactSpec(stage=f"train/{method}", version=1, config={}))
-    return artifact, train(method, questions(), rationales(), None, found, config, "text", artifact)
-
-
-def mean_loss(model: Any, artifact: Artifact, pad: int, weight: float | None = None) -> float:
-    """Nats per target token over all training rows, or over those of one weight."""
+def mean_loss(model: Any, artifact: Artifact, pad: int, counted: bool | None = None) -> float:
+    """Nats per target token over all training rows, or over those whose weight is not 0, or is 0."""
     table = pq.read_table(artifact.at("examples.parquet"))
-    if weight is not None:
-        table = table.filter(pc.equal(table["weight"], weight))
+    if counted is not None:
+        table = table.filter(pc.equal(pc.greater(table["weight"], 0), counted))
     rows = list(zip(table["prompt_ids"].to_pylist(), table["target_ids"].to_pylist(), strict=True))
     batch = (collate_source_target if model.config.is_encoder_decoder else collate)(rows, pad=pad)
     with torch.inference_mode():
@@ -133,7 +74,7 @@ def test_the_manifest_knows_tokens_model_and_seed(one_worker: Artifact, llama_fo
     assert manifest.counts["prompt_tokens"] == sum(map(len, table["prompt_ids"].to_pylist()))
     assert manifest.counts["target_tokens"] == sum(map(len, table["target_ids"].to_pylist()))
     assert manifest.counts["resumed_at_step"] == 0
-    assert manifest.counts["answer_cue"] == "Explanation:"
+    assert manifest.counts["cues"] == ["Explanation:"]
     assert set(manifest.models) == {str(llama_folder)}
     assert manifest.seed == 42
     assert not [name for name in manifest.files if name.startswith("_parts")]
@@ -162,11 +103,12 @@ def test_two_tasks_are_learnt_in_the_proportion_of_alpha(
     losses = {}
     for alpha in (0.0, 1.0):
         artifact, manifest = student(tmp_path / str(alpha), folder, "step_by_step", alpha=alpha, **settings)
-        assert manifest.counts["answer_cue"] == "Answer:"
+        assert manifest.counts["cues"] == ["Answer:"]
         assert manifest.rows == {"examples": 2 * ROWS}
         kind = AutoModelForCausalLM if model == "llama_folder" else AutoModelForSeq2SeqLM
         trained = kind.from_pretrained(artifact.at("model"))
-        losses[alpha] = [mean_loss(trained, artifact, pad=0, weight=task) for task in (1 - alpha, alpha)]
+        learnt = [alpha == 0.0, alpha == 1.0]
+        losses[alpha] = [mean_loss(trained, artifact, pad=0, counted=counted) for counted in learnt]
     (rationale, no_answer), (no_rationale, answer) = losses[0.0], losses[1.0]
     assert rationale < no_rationale - 1
     assert answer < no_answer - 1
@@ -246,7 +188,10 @@ def test_without_a_kept_rationale_training_is_refused(llama_folder: Path, tmp_pa
     artifact = RunDirectory(str(tmp_path)).artifact(ArtifactSpec(stage="train/std_cot", version=1, config={}))
     with pytest.raises(UserError, match="no training question has a kept rationale"):
         train(
-            "std_cot", questions(), rationales(kept=False), None, None, StudentConfig(model=str(llama_folder)),
-            "text", artifact,
-        )  # fmt: skip
+            "std_cot",
+            TrainingInputs(questions=questions(), rationales=rationales(kept=False)),
+            StudentConfig(model=str(llama_folder)),
+            "text",
+            artifact,
+        )
     assert not artifact.finished

@@ -17,13 +17,15 @@ the three shapes differ by about one stage. A smaller r would bring both closer 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from kard_ray.runtime.config import Frozen
 
 Shape = Literal["linear", "exp", "inverse_exp"]
+Item = TypeVar("Item")
 
 _RATE = 3.0  # r above
 _ROUNDING = 1e-9  # examples; far above the error of K * S_t in floats, far below one example
@@ -64,3 +66,13 @@ def examples_at(k: int, fraction: float) -> int:
     if k < 0 or not 0.0 <= fraction <= 1.0:
         raise ValueError(f"got k={k}, fraction={fraction}; expected k >= 0 and a fraction from 0 to 1")
     return math.floor(k * fraction + _ROUNDING)
+
+
+def nearest_at(items: Sequence[Item], fraction: float) -> Sequence[Item]:
+    """What a stage that keeps ``fraction`` (0 to 1) shows of K examples or passages: the first floor(K * fraction).
+
+    ``items`` stand nearest first. Of two fractions, the smaller one's items are the first of the larger one's. K is
+    ``len(items)``: where fewer were found than asked for, they shrink in proportion. Raises ValueError for another
+    fraction.
+    """
+    return items[: examples_at(len(items), fraction)]

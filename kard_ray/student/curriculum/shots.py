@@ -19,7 +19,6 @@ import ray
 from kard_ray.knowledge.embedding import Embedder, EmbedderConfig
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.curriculum.nearest import nearest_others
-from kard_ray.student.curriculum.schedule import examples_at
 
 SHOTS = pa.schema(
     [
@@ -64,15 +63,6 @@ def nearest_questions(
         ):
             shots[at] = names[members[near_K[near_K >= 0]]].tolist()
     return pa.table([pa.array(ids, pa.string()), pa.array(shots, SHOTS.field("shots").type)], schema=SHOTS)
-
-
-def shots_at(shots: Sequence[str], fraction: float) -> list[str]:
-    """The examples of a stage that keeps ``fraction`` (0 to 1): the nearest floor(K * fraction) of K.
-
-    Of two fractions, the smaller one's examples are the first of the larger one's. K is ``len(shots)``: where fewer
-    were found than asked for, they shrink in proportion. Raises ValueError for another fraction.
-    """
-    return list(shots[: examples_at(len(shots), fraction)])
 
 
 class QuestionEncoder:

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kard_ray.benchmarks.question import Question
-from kard_ray.benchmarks.rendering import AnswerForm, conclusion
-from kard_ray.student.methods.base import Evidence, Example, PassagesFrom
+from kard_ray.student.methods.base import Example, Given, Method
+
+_EXPLANATION, _ANSWER = "[Explanation Generation]:", "[Answer Prediction]:"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MtCot:
+class MtCot(Method):
     """-(1 - alpha) log p(r, y | x) - alpha log p(y | x); it is asked for the answer alone."""
 
     name: str = "mt_cot"
-    uses_rationales: bool = True
-    passages_from: PassagesFrom = "none"
     multi_task: bool = True
-    answer_cue: str = "[Answer Prediction]:"
+    cues: tuple[str, ...] = (_ANSWER,)
 
-    def examples(
-        self,
-        question: Question,
-        evidence: Sequence[Evidence],
-        *,
-        found: Sequence[tuple[str, str]],
-        passages: int,
-        form: AnswerForm,
-        alpha: float,
-    ) -> Iterator[Example]:
+    def examples(self, given: Given) -> Iterator[Example]:
         """Two rows per rationale, one for each task."""
-        answer = conclusion(question.options, question.answer, form, question.gold)
-        for item in evidence:
+        asked, alpha = given.question, given.alpha
+        for item in given.evidence:
             yield Example(
-                question=question,
-                passages=(),
-                target=item.rationale,
-                cue="[Explanation Generation]:",
-                weight=1.0 - alpha,
+                question=asked, passages=(), target=item.rationale, cue=_EXPLANATION, weight=1.0 - alpha
             )
-            yield Example(question=question, passages=(), target=answer, cue=self.answer_cue, weight=alpha)
+            yield Example(
+                question=asked, passages=(), target=given.conclusion, cue=_ANSWER, weight=alpha, task="answer"
+            )

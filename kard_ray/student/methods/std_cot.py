@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kard_ray.benchmarks.question import Question
-from kard_ray.benchmarks.rendering import AnswerForm
-from kard_ray.student.methods.base import Evidence, Example, PassagesFrom
-from kard_ray.student.rendering import DEFAULT_CUE
+from kard_ray.student.methods.base import Example, Given, Method
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StdCot:
+class StdCot(Method):
     """-log p(r, y | x), one row per kept rationale; rationales end in their conclusion already."""
 
     name: str = "std_cot"
-    uses_rationales: bool = True
-    passages_from: PassagesFrom = "none"
-    multi_task: bool = False
-    answer_cue: str = DEFAULT_CUE
 
-    def examples(
-        self,
-        question: Question,
-        evidence: Sequence[Evidence],
-        *,
-        found: Sequence[tuple[str, str]],
-        passages: int,
-        form: AnswerForm,
-        alpha: float,
-    ) -> Iterator[Example]:
+    def examples(self, given: Given) -> Iterator[Example]:
         """One row per rationale."""
-        for item in evidence:
-            yield Example(question=question, passages=(), target=item.rationale)
+        for item in given.evidence:
+            yield Example(question=given.question, passages=(), target=item.rationale)

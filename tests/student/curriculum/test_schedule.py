@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kard_ray.student.curriculum.schedule import ScheduleConfig, Shape, examples_at, fractions
+from kard_ray.student.curriculum.schedule import ScheduleConfig, Shape, examples_at, fractions, nearest_at
 
 SHAPES = st.sampled_from(get_args(Shape))
 STAGES = st.integers(2, 64)
@@ -70,3 +70,28 @@ def test_a_fraction_outside_0_and_1_or_a_negative_number_is_refused(k: int, frac
 def test_one_stage_cannot_both_start_and_end() -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 2"):
         ScheduleConfig(stages=1)
+
+
+@given(items=st.lists(st.text(max_size=3), max_size=12), fractions=st.lists(st.floats(0, 1), max_size=6))
+def test_what_a_later_stage_shows_is_the_first_of_an_earlier_ones(
+    items: list[str], fractions: list[float]
+) -> None:
+    stages = [nearest_at(items, fraction) for fraction in sorted([*fractions, 0.0, 1.0], reverse=True)]
+    assert stages[0] == items
+    assert stages[-1] == []
+    assert all(before[: len(after)] == after for before, after in pairwise(stages))
+
+
+@given(k=st.integers(0, 64), stages=st.integers(2, 12), data=st.data())
+def test_a_linear_schedule_keeps_whole_shares_in_spite_of_rounding(
+    k: int, stages: int, data: st.DataObject
+) -> None:
+    t = data.draw(st.integers(1, stages))
+    kept = nearest_at([str(n) for n in range(k)], 1 - (t - 1) / (stages - 1))
+    assert len(kept) == k * (stages - t) // (stages - 1)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+def test_a_share_outside_of_its_range_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        nearest_at(["a"], fraction)

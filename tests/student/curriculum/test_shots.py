@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import tracemalloc
 from collections.abc import Sequence
 
@@ -22,7 +21,6 @@ from kard_ray.student.curriculum.shots import (
     nearest_questions,
     question_text,
     select_shots,
-    shots_at,
 )
 from tests.tiny_models import tiny_bert
 
@@ -97,31 +95,6 @@ def test_many_questions_are_compared_in_bounded_memory(monkeypatch: pytest.Monke
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60e6  # all cosines at once would be 256 MB
-
-
-@given(shots=st.lists(st.text(max_size=3), max_size=12), fractions=st.lists(st.floats(0, 1), max_size=6))
-def test_the_examples_of_a_later_stage_are_the_first_of_an_earlier_ones(
-    shots: list[str], fractions: list[float]
-) -> None:
-    stages = [shots_at(shots, fraction) for fraction in sorted([*fractions, 0.0, 1.0], reverse=True)]
-    assert stages[0] == shots
-    assert stages[-1] == []
-    assert all(before[: len(after)] == after for before, after in itertools.pairwise(stages))
-
-
-@given(k=st.integers(0, 64), stages=st.integers(2, 12), data=st.data())
-def test_a_linear_schedule_keeps_whole_shares_in_spite_of_rounding(
-    k: int, stages: int, data: st.DataObject
-) -> None:
-    t = data.draw(st.integers(1, stages))
-    kept = shots_at([str(n) for n in range(k)], 1 - (t - 1) / (stages - 1))
-    assert len(kept) == k * (stages - t) // (stages - 1)
-
-
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
-def test_a_fraction_outside_of_its_range_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        shots_at(["a"], fraction)
 
 
 def test_an_id_that_stands_twice_is_refused() -> None:

@@ -1,35 +1,18 @@
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.student.methods.base import Evidence, Example
+from kard_ray.student.methods.base import Evidence
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.rendering import DEFAULT_CUE
+from tests.student.methods.rows import EVIDENCE, FOUND, FRACTIONS, rows_of
 
-QUESTION = Question(question_id="q", split="train", question="Which?", options=("Lisbon", "Porto"), answer=1)
-EVIDENCE = [
-    Evidence(rationale="One. So the answer is Porto.", silver=[("A", "a"), ("B", "b"), ("C", "c")]),
-    Evidence(rationale="Two. So the answer is Porto.", silver=[("D", "d")]),
-]
-FOUND = [("E", "e"), ("F", "f"), ("G", "g")]
-
-
-def rows_of(
-    name: MethodName,
-    question: Question = QUESTION,
-    *,
-    evidence: list[Evidence] = EVIDENCE,
-    passages: int = 3,
-    form: Any = "text",
-    alpha: float = 0.3,
-) -> list[Example]:
-    given = METHODS[name].examples(question, evidence, found=FOUND, passages=passages, form=form, alpha=alpha)
-    return list(given)
+TRAINED = [name for name, method in METHODS.items() if method.trained]
 
 
 def test_every_name_of_a_recipe_has_a_method_of_that_name() -> None:
@@ -100,30 +83,49 @@ def test_a_rationale_that_only_concludes_teaches_step_by_step_the_answer_alone()
     assert (row.cue, row.target) == ("Answer:", "So the answer is Porto.")
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 @given(alpha=st.floats(0, 1))
 def test_alpha_is_the_answers_share_of_two_tasks_and_nothing_else(name: MethodName, alpha: float) -> None:
-    weights = {row.cue: row.weight for row in rows_of(name, alpha=alpha)}
-    if not METHODS[name].multi_task:
-        assert weights == {DEFAULT_CUE: 1.0}
+    method = METHODS[name]
+    rows = rows_of(name, alpha=alpha)
+    if not method.multi_task:
+        assert {(row.cue, row.weight) for row in rows} == {(DEFAULT_CUE, 1.0)}
         return
-    assert len(weights) == 2
-    assert weights[METHODS[name].answer_cue] == alpha
-    assert sum(weights.values()) == pytest.approx(1.0)
+    answers = {row.weight for row in rows if row.cue.endswith(method.cues[-1])}
+    assert answers == {alpha}
+    assert {row.weight for row in rows if not row.cue.endswith(method.cues[-1])} == {1.0 - alpha}
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", TRAINED)
 def test_what_follows_the_cue_that_a_student_is_asked_with_ends_in_the_answer(name: MethodName) -> None:
-    asked = [row.target for row in rows_of(name) if row.cue == METHODS[name].answer_cue]
+    asked = [row.target for row in rows_of(name) if row.cue.endswith(METHODS[name].cues[-1])]
     assert asked
     assert all(target.endswith("So the answer is Porto.") for target in asked)
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-def test_a_method_says_truly_what_it_reads(name: MethodName) -> None:
+def test_a_method_says_truly_what_it_reads_and_whether_it_learns(name: MethodName) -> None:
     method = METHODS[name]
     sources = {"question": FOUND, "rationale": [p for item in EVIDENCE for p in item.silver], "none": []}
-    shown = {passage for row in rows_of(name, passages=2) for passage in row.passages}
+    rows = rows_of(name, passages=2)
+    shown = {passage for row in rows for passage in row.passages}
     assert shown <= set(sources[method.passages_from])
-    assert bool(shown) == (method.passages_from != "none")
-    assert bool(rows_of(name, evidence=[], passages=2)) != method.uses_rationales
+    assert bool(shown) == (method.trained and method.passages_from != "none")
+    assert bool(rows) == method.trained
+    assert bool(rows_of(name, evidence=[], passages=2)) == (method.trained and not method.uses_rationales)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_only_a_curriculum_has_stages_notes_or_examples(name: MethodName) -> None:
+    curriculum, rows = METHODS[name].curriculum, rows_of(name)
+    assert {row.stage for row in rows} == ({1} if curriculum == "none" else {1, 2, 3, 4})
+    assert any(row.help or row.shots for row in rows) == (curriculum == "symbolic")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_last_stage_of_a_curriculum_asks_as_at_test(name: MethodName) -> None:
+    """What a student is asked with at test, the passages apart, it has been trained with last."""
+    last = len(FRACTIONS) if METHODS[name].curriculum != "none" else 1
+    rows = [row for row in rows_of(name) if row.stage == last and row.cue.endswith(METHODS[name].cues[-1])]
+    assert rows
+    assert all(row.help is None and not row.shots for row in rows)

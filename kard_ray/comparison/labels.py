@@ -1,0 +1,50 @@
+"""What rows are called in tables and plots, and which colour each method has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# The papers' names; a method without one keeps that of the recipe.
+PAPER_NAMES = {
+    "finetune": "Fine-tuning",
+    "knowledge_finetune": "KAFT",
+    "std_cot": "Std-CoT",
+    "mt_cot": "MT-CoT",
+    "step_by_step": "Step-by-step",
+    "cascod": "CasCoD",
+    "kard": "KARD",
+    "skintern": "SKIntern",
+    "kard_intern": "KARD-Intern",
+    "zero_shot": "Zero-shot",
+    "zero_shot_cot": "Zero-shot CoT",
+    "few_shot": "Few-shot",
+    "few_shot_cot": "Few-shot CoT",
+}
+_SOURCES = {"bm25": "BM25", "none": "", "vector": "vectors", "gated": "when unsure"}
+
+
+def method_name(method: str) -> str:
+    """The papers' name of a method; prompted baselines with passages are told so."""
+    asked = method.removesuffix("_knowledge")
+    return PAPER_NAMES.get(method) or (f"{PAPER_NAMES[asked]} + passages" if asked in PAPER_NAMES else method)
+
+
+class Labels:
+    """Short names that tell the rows of one comparison apart."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._students = list(dict.fromkeys(row["student"] for row in rows))
+        self._methods = list(dict.fromkeys(row["method"] for row in rows))
+        self.by_id = {row["id"]: self.of(row) for row in rows}
+
+    def of(self, row: Mapping[str, Any]) -> str:
+        """``KARD (BM25)``, and the student behind it when there are several; works for cells too."""
+        parts = [_SOURCES.get(word, word) for word in str(row["passages"]).split()]
+        source = ", ".join(part for part in parts if part)
+        name = method_name(row["method"]) + (f" ({source})" if source else "")
+        return f"{name}, {row['student']}" if len(self._students) > 1 else name
+
+    def colour(self, method: str) -> int:
+        """A method has one colour in every plot, whatever its passages or student."""
+        return self._methods.index(method)

@@ -1,0 +1,353 @@
+"""How one student is asked one question: prompts, passes, samples, options, and what it held probable."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from kard_ray.benchmarks.rendering import AnswerForm, conclusion
+from kard_ray.evaluation.confidence import written_confidence
+from kard_ray.knowledge.retrieval import PASSAGE_LIST, Mode, RetrievalConfig, Retriever
+from kard_ray.runtime.dialogue import ADAPTER, Dialogue, Reply, Request, Score, Write
+from kard_ray.student.help import Shot
+from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig, next_cue, opening
+
+MODES: tuple[Mode, ...] = ("bm25", "vector", "hybrid")  # sources that are searched for
+STUDENT = "student"  # column of a row: which of the students that share an engine is asked
+
+_CONCLUSION = "So the answer is"  # how every conclusion begins; a rationale ends before it
+
+CALLS = pa.list_(
+    pa.struct([("prompt_tokens", pa.int32()), ("generated_tokens", pa.list_(pa.int32()))])
+)  # one entry per prompt that was prefilled, in it one number per text that was drawn from it
+
+WRITTEN = pa.schema(
+    [
+        ("prediction_id", pa.string()),
+        ("question_id", pa.string()),
+        ("source", pa.string()),
+        ("passage_ids", pa.list_(pa.string())),
+        (
+            "samples",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("texts", pa.list_(pa.string())),  # one per pass
+                        ("option", pa.int32()),  # the most probable one; null unless options were scored
+                        ("option_log_probs", pa.list_(pa.float64())),  # one per option, in nats; else null
+                        ("confidence", pa.float64()),  # of this sample's answer; null when unknown
+                    ]
+                )
+            ),
+        ),
+        ("calls", CALLS),
+        ("seconds", pa.float64()),
+        ("error", pa.string()),
+    ]
+)
+
+_PROMPTS = pa.list_(pa.int32())
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeSource:
+    """The knowledge base that questions are asked of."""
+
+    folder: str
+    version: str | int | None  # tag or LanceDB number; None: the newest
+    retrieval: RetrievalConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """How one student is asked; the same for all of its questions."""
+
+    tokenizer: str  # folder with the student's tokenizer and configuration
+    rendering: RenderingConfig
+    form: AnswerForm
+    passages: int = 0  # k, shown at most
+    knowledge: KnowledgeSource | None = None  # None: nothing is searched for
+    cues: tuple[str, ...] = (DEFAULT_CUE,)
+    reasons: bool = True  # whether what it writes in its last pass begins with a rationale
+    stop: tuple[str, ...] = ()
+    shots: Mapping[str, Sequence[Shot]] = field(default_factory=dict)  # by the question's pattern
+    samples: int = 1
+    seed: int | None = None  # of the draws; None: greedy
+    score_options: Literal["sum", "mean"] | None = (
+        None  # of log p over an option's tokens; None: it writes its answer
+    )
+    # A student that reads is first asked without passages, and is believed when it is at least this confident.
+    ask_below: float | None = None
+    adapter: str = ""  # folder of its LoRA adapter; empty: the model that the engine runs is the student
+
+    def renderer(self) -> Renderer:
+        """The renderer of its prompts."""
+        from transformers import AutoConfig, AutoTokenizer
+
+        return Renderer(
+            AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True),
+            self.rendering,
+            self.form,
+            encoder_decoder=AutoConfig.from_pretrained(
+                self.tokenizer, local_files_only=True
+            ).is_encoder_decoder,
+        )
+
+
+class StudentPrompts:
+    """Adds each row's passages and first prompt; an actor's callable, so that the engine waits for neither.
+
+    Rows whose source is a retrieval mode get the passages that their query finds. One actor for both steps: each one
+    more is a process that imports its libraries while the engine does.
+    """
+
+    def __init__(self, manners: Sequence[Manner]) -> None:
+        self.manners = manners
+        self.renderers = [manner.renderer() for manner in manners]
+        self.retrievers: dict[tuple[int, Mode], Retriever] = {}
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Columns of :func:`~kard_ray.evaluation.predict.prediction_rows` and STUDENT in; the dialogue's out."""
+        rows = batch.to_pylist()
+        for key in sorted({(row[STUDENT], row["source"]) for row in rows if row["source"] in MODES}):
+            asking = [row for row in rows if (row[STUDENT], row["source"]) == key]
+            found = self._retriever(*key)(pa.table({"query": [row["query"] for row in asking]}))
+            for row, passages in zip(asking, found["passages"].to_pylist(), strict=True):
+                row["passages"] = passages
+        prompts, alone, shown, adapters = [], [], [], []
+        for row in rows:
+            manner = self.manners[row[STUDENT]]
+            passages = row["passages"][: manner.passages]
+            shown.append(passages)
+            prompts.append(self._prompt(row, passages))
+            twice = manner.ask_below is not None and row["source"] != "none"
+            alone.append(self._prompt(row, []) if twice else None)
+            adapters.append(manner.adapter)
+        return (
+            batch.drop_columns(["passages", "query"])
+            .append_column("passages", pa.array(shown, PASSAGE_LIST))
+            .append_column("prompt_ids", pa.array(prompts, _PROMPTS))
+            .append_column("alone_ids", pa.array(alone, _PROMPTS))
+            .append_column(ADAPTER, pa.array(adapters, pa.string()))
+        )
+
+    def _prompt(self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> list[int]:
+        return prompt_ids(self.renderers[row[STUDENT]], self.manners[row[STUDENT]], row, passages, ())
+
+    def _retriever(self, student: int, mode: Mode) -> Retriever:
+        if (student, mode) not in self.retrievers:
+            manner = self.manners[student]
+            assert manner.knowledge is not None  # else no row of this student has a source to search
+            known = manner.knowledge
+            self.retrievers[student, mode] = Retriever(
+                known.folder, manner.passages, "query", mode, known.retrieval, known.version
+            )
+        return self.retrievers[student, mode]
+
+
+def prompt_ids(
+    renderer: Renderer,
+    manner: Manner,
+    row: Mapping[str, Any],
+    passages: Sequence[Mapping[str, Any]],
+    written: Sequence[str],
+) -> list[int]:
+    """The prompt of the pass after those in which ``written`` was written."""
+    texts = [(p["title"], p["text"]) for p in passages]
+    cue = next_cue(manner.cues, written)
+    return renderer.prompt_ids(
+        row["question"], row["options"], texts, cue, shots=manner.shots.get(row["pattern"], ())
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sample:
+    """One line of thought: what was written in each pass, and what came of it."""
+
+    texts: list[str] = field(default_factory=list)  # as they were written, without what the cue began
+    option: int | None = None
+    option_log_probs: list[float] | None = None
+    confidence: float | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Asked:
+    """One question asked once, with or without passages."""
+
+    samples: list[_Sample]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Asking:
+    """The dialogues of the rows of :class:`StudentPrompts`; see :class:`kard_ray.runtime.dialogue.Ask`."""
+
+    def __init__(self, manners: Sequence[Manner]) -> None:
+        self.manners = manners
+        self.renderers = [manner.renderer() for manner in manners]
+
+    def __call__(self, row: Mapping[str, Any]) -> Dialogue:
+        """Ask once; with ``ask_below`` first without passages, and with them only when it is not confident enough."""
+        manner = self.manners[row[STUDENT]]
+        before: list[_Asked] = []
+        if row["alone_ids"] is not None:
+            alone = yield from self._ask(row, row["alone_ids"], ())
+            confidence = alone.samples[0].confidence
+            if confidence is not None and manner.ask_below is not None and confidence >= manner.ask_below:
+                return self._finished(row, (), alone)
+            before.append(alone)
+        asked = yield from self._ask(row, row["prompt_ids"], row["passages"])
+        return self._finished(row, row["passages"], *before, asked)
+
+    def failed(self, row: Mapping[str, Any], error: str) -> dict[str, Any]:
+        """A row without text, with its error."""
+        return self._row(row, row["passages"]) | {"samples": [], "calls": [], "seconds": 0.0, "error": error}
+
+    def _ask(
+        self, row: Mapping[str, Any], first: Sequence[int], passages: Sequence[Mapping[str, Any]]
+    ) -> Generator[Sequence[Request], Sequence[Reply], _Asked]:
+        manner, renderer = self.manners[row[STUDENT]], self.renderers[row[STUDENT]]
+        asked = _Asked(samples=[_Sample() for _ in range(manner.samples)])
+        scored = manner.score_options is not None and len(row["options"]) > 1
+        prompts: list[Sequence[int]] = [first] * manner.samples
+        for turn in range(len(manner.cues)):
+            if turn:
+                prompts = [
+                    prompt_ids(renderer, manner, row, passages, sample.texts) for sample in asked.samples
+                ]
+            last = turn == len(manner.cues) - 1
+            if last and scored and not manner.reasons:
+                break  # there is nothing to write but the answer
+            stop = (*manner.stop, _CONCLUSION) if last and scored else manner.stop
+            replies = yield [
+                Write(prompt_ids=prompt, stop=stop, seed=self._seed(row, number, turn))
+                for number, prompt in enumerate(prompts)
+            ]
+            asked.seconds += max(reply.seconds for reply in replies)
+            asked.calls += calls(prompts, replies)
+            for sample, reply in zip(asked.samples, replies, strict=True):
+                sample.texts.append(reply.text)
+                sample.confidence = written_confidence(
+                    reply.text,
+                    reply.tokens,
+                    reply.log_probs,
+                    renderer.tokenizer,
+                    before=opening(manner.cues[turn]),
+                )
+        if scored:
+            yield from self._score(row, prompts, asked)
+        return asked
+
+    def _score(
+        self, row: Mapping[str, Any], prompts: Sequence[Sequence[int]], asked: _Asked
+    ) -> Generator[Sequence[Request], Sequence[Reply], None]:
+        """Have each sample conclude with its most probable option.
+
+        All options share the beginning of the text, so only the tokens from where they part are scored.
+        """
+        manner = self.manners[row[STUDENT]]
+        requests: list[Score] = []
+        for sample, prompt in zip(asked.samples, prompts, strict=True):
+            reasoned = sample.texts[-1].strip() if len(sample.texts) == len(manner.cues) else ""
+            texts = [
+                self._target(row[STUDENT], reasoned, row["options"], at) for at in range(len(row["options"]))
+            ]
+            shared = common_prefix(texts)
+            requests += [
+                Score(prompt_ids=prompt, begun=text[:shared], scored=text[shared:]) for text in texts
+            ]
+        replies = yield requests
+        asked.seconds += max(reply.seconds for reply in replies)
+        size = len(row["options"])
+        for number, sample in enumerate(asked.samples):
+            told = replies[number * size : (number + 1) * size]
+            first = requests[number * size]
+            begun = 0 if self.renderers[row[STUDENT]].encoder_decoder else len(first.begun)
+            asked.calls.append(
+                {
+                    "prompt_tokens": len(first.prompt_ids) + begun,
+                    # An encoder-decoder model reads what was begun in its decoder.
+                    "generated_tokens": [len(first.begun) - begun + len(reply.tokens) for reply in told],
+                }
+            )
+            sums = [math.fsum(reply.log_probs) for reply in told]
+            by = sums if manner.score_options == "sum" else [
+                total / len(reply.tokens) for total, reply in zip(sums, told, strict=True)
+            ]  # fmt: skip
+            sample.option = by.index(max(by))
+            sample.option_log_probs = sums
+            sample.confidence = 1.0 / math.fsum(math.exp(other - by[sample.option]) for other in by)
+            sentence = self._conclusion(row["options"], sample.option, manner)
+            if len(sample.texts) < len(manner.cues):
+                sample.texts.append(sentence)
+            else:
+                sample.texts[-1] = f"{sample.texts[-1].strip()} {sentence}".strip()
+
+    def _target(self, student: int, reasoned: str, options: Sequence[str], option: int) -> list[int]:
+        """Token ids of the whole text that ends in ``option``, without EOS, as the student learned to write it."""
+        renderer, manner = self.renderers[student], self.manners[student]
+        text = f"{reasoned} {self._conclusion(options, option, manner)}".strip()
+        if opening(manner.cues[-1]):  # the text goes on in the middle of a sentence
+            ids: list[int] = renderer.tokenizer(f" {text}", add_special_tokens=False).input_ids
+            return ids
+        return renderer.target_ids(text)[:-1]
+
+    def _conclusion(self, options: Sequence[str], option: int, manner: Manner) -> str:
+        """The closing sentence, without what the cue of the last pass has said of it."""
+        return conclusion(options, option, manner.form).removeprefix(opening(manner.cues[-1])).strip()
+
+    def _seed(self, row: Mapping[str, Any], sample: int, turn: int) -> int | None:
+        """Its own for each draw; the same again whatever else is in the batch."""
+        seed = self.manners[row[STUDENT]].seed
+        if seed is None:
+            return None
+        name = f"{seed}/{row['prediction_id']}/{sample}/{turn}"
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+    def _row(self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {name: row[name] for name in ("prediction_id", "question_id", "source", STUDENT)} | {
+            "passage_ids": [p["passage_id"] for p in passages]
+        }
+
+    def _finished(
+        self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]], *asked: _Asked
+    ) -> dict[str, Any]:
+        """The row of the last time it was ``asked``; all times cost."""
+        cues = self.manners[row[STUDENT]].cues
+        return self._row(row, passages) | {
+            "samples": [
+                {
+                    "texts": [
+                        f"{opening(cue)} {text.strip()}".strip()
+                        for cue, text in zip(cues, sample.texts, strict=True)
+                    ],
+                    "option": sample.option,
+                    "option_log_probs": sample.option_log_probs,
+                    "confidence": sample.confidence,
+                }
+                for sample in asked[-1].samples
+            ],
+            "calls": [call for one in asked for call in one.calls],
+            "seconds": math.fsum(one.seconds for one in asked),
+            "error": "",
+        }
+
+
+def calls(prompts: Sequence[Sequence[int]], replies: Sequence[Reply]) -> list[dict[str, Any]]:
+    """What was computed: one entry per different prompt, with the tokens of each text that was drawn from it."""
+    drawn: dict[tuple[int, ...], list[int]] = {}
+    for prompt, reply in zip(prompts, replies, strict=True):
+        drawn.setdefault(tuple(prompt), []).append(len(reply.tokens))
+    return [{"prompt_tokens": len(prompt), "generated_tokens": counts} for prompt, counts in drawn.items()]
+
+
+def common_prefix(texts: Sequence[Sequence[int]]) -> int:
+    """Tokens that all ``texts`` begin with; each keeps at least one of its own."""
+    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*texts, strict=False)))
+    return min(same, *(len(text) - 1 for text in texts))

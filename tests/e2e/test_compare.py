@@ -1,0 +1,114 @@
+"""``kard-ray compare`` with real students: side by side, killed and resumed, and when one of them fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.conftest import Finished
+from tests.e2e.world import TEST, World, copy_run, kard_ray, kill_when, manifests, succeed
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
+
+SEEDS = (1, 2)
+
+
+def recipe_with(world: World, path: Path, compare: dict[str, Any], **student: Any) -> Path:
+    tree = yaml.safe_load(world.recipe.read_text())
+    tree["compare"] = compare
+    tree["student"] |= student
+    tree["cluster"] |= {"num_cpus": 4}  # room for three workers of one core, besides what moves rows
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def contents(run: Path, stage: str) -> dict[str, int]:
+    """Every file of the finished artifacts of ``stage``, and when it was written."""
+    folders = [manifest["folder"] for manifest in manifests(run, stage)]
+    return {str(p): p.stat().st_mtime_ns for folder in folders for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_killed_comparison_goes_on_and_reports_every_student(
+    finished: Finished, world: World, tmp_path: Path
+) -> None:
+    run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
+    recipe = recipe_with(
+        world, tmp_path / "compare.yaml", {"seeds": list(SEEDS), "students": {"a": {}}, "claims": ["kard"]}
+    )
+    command = ("compare", recipe, "--run-dir", run)
+    log = tmp_path / "log"
+
+    def one_is_predicted() -> bool:
+        return bool(manifests(run, "predict/finetune"))
+
+    kill_when(one_is_predicted, *command, log=log, seconds=400)
+    # Independent students are trained side by side: the second starts before the first is done.
+    told = [line for line in log.read_text().splitlines() if line.startswith("[kard-ray] train/")]
+    assert ["starts" in line for line in told[:2]] == [True, True], told
+    before = {stage: contents(run, stage) for stage in ("train/finetune", "train/kard", "predict/finetune")}
+    assert before["predict/finetune"]
+
+    done = succeed(*command)
+    for stage, files in before.items():
+        assert files.items() <= contents(run, stage).items(), f"{stage} was made again"
+    assert "steps were finished before and are skipped" in done.err
+    for stage in ("train/finetune", "train/kard", "predict/finetune", "predict/kard"):
+        assert len(manifests(run, stage)) == len(SEEDS)
+
+    results = json.loads((run / "comparison" / "results.json").read_text())
+    assert [(c["method"], c["seed"], c["passages"], c["n"]) for c in results["cells"]] == [
+        ("finetune", 1, "none", TEST), ("finetune", 2, "none", TEST),
+        ("kard", 1, "bm25", TEST), ("kard", 1, "silver", TEST), ("kard", 2, "bm25", TEST), ("kard", 2, "silver", TEST),
+    ]  # fmt: skip
+    assert results["missing"] == []
+    for cell in results["cells"]:
+        assert cell["flops_per_question"]["total"] > 0
+        assert cell["train_tokens"] > 0
+        assert cell["curve"]
+        assert (cell["hits_at"] is None) == (cell["passages"] == "none")
+    curves = {(c["method"], c["seed"]): c["curve"] for c in results["cells"]}
+    assert curves["kard", 1] != curves["kard", 2], "seeds train other students"
+    assert [row["seeds"] for row in results["rows"]] == [list(SEEDS)] * 3
+    assert {(pair["a"], pair["b"]) for pair in results["pairs"]} == {
+        ("a/kard/bm25", "a/finetune/none"),
+        ("a/kard/silver", "a/kard/bm25"),
+    }
+    assert results["errors"][0]["gold"] == "benchmark"
+    page = (run / "comparison" / "report.html").read_text()
+    assert "On which river does" in page
+    assert "| KARD (BM25) |" in (run / "comparison" / "results.md").read_text()
+
+    again = succeed(*command)
+    assert not again.ray_started
+    assert "| KARD (BM25) |" in again.out
+
+
+def test_a_student_that_fails_ends_no_other_and_is_missing_in_the_report(
+    finished: Finished, world: World, tmp_path: Path
+) -> None:
+    run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
+    broken = shutil.copytree(world.llama, tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])  # a download that ended early
+    students: dict[str, Any] = {
+        "good": {},
+        "bad": {"student.model": str(broken), "student.max_failures": 0},
+    }
+    recipe = recipe_with(world, tmp_path / "compare.yaml", {"students": students}, methods=["finetune"])
+    done = kard_ray("compare", recipe, "--run-dir", run)
+    assert done.code == 2, done.err[-4000:]
+    first, second = done.err.splitlines()[-2:]
+    assert first.startswith("kard-ray: train/finetune (bad, seed 42): ")
+    assert second == (
+        "not made, because they need train/finetune (bad, seed 42): predict/finetune (bad, seed 42)."
+    )
+    results = json.loads((run / "comparison" / "results.json").read_text())
+    assert [row["student"] for row in results["rows"]] == ["good"]
+    (missing,) = results["missing"]
+    assert missing["cell"] == "finetune, bad, seed 42"
+    assert missing["reason"] == first.removeprefix("kard-ray: ")

@@ -1,0 +1,235 @@
+"""How a student is asked, with a scripted engine in place of a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kard_ray.benchmarks.question import Question
+from kard_ray.evaluation.asking import STUDENT, WRITTEN, Asking, Manner, StudentPrompts, calls, common_prefix
+from kard_ray.evaluation.predict import prediction_rows
+from kard_ray.runtime.dialogue import Reply, Request, Score, Write, in_step
+from kard_ray.student.rendering import RenderingConfig
+
+ASKED = Question(
+    question_id="q", split="test", question="Which?", options=("Lisbon", "Porto", "Porto Alegre"), answer=1
+)
+PASSAGE = {"passage_id": "p", "title": "T", "text": "It is Porto.", "score": 1.0}
+
+
+class Engine:
+    """Writes the given texts one after the other; scores an option by how often its ids are even."""
+
+    def __init__(self, manner: Manner, *texts: str, log_p: Sequence[float] = ()) -> None:
+        self.tokenizer = manner.renderer().tokenizer
+        self.texts, self.log_p = list(texts), list(log_p)
+        self.rounds: list[list[Request]] = []
+
+    def __call__(self, requests: Sequence[Request]) -> list[Reply]:
+        if requests:
+            self.rounds.append(list(requests))
+        return [self._reply(request) for request in requests]
+
+    def _reply(self, request: Request) -> Reply:
+        if isinstance(request, Score):
+            return Reply(
+                tokens=request.scored,
+                log_probs=[-1.0 if token % 2 else -0.25 for token in request.scored],
+                seconds=0.5,
+            )
+        text = self.texts.pop(0)
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        log_p = [math.log(self.log_p.pop(0))] + [0.0] * (len(ids) - 1) if self.log_p else []
+        return Reply(text=text, tokens=ids, log_probs=log_p, seconds=1.0)
+
+    def prompts(self, turn: int) -> list[str]:
+        return [
+            self.tokenizer.decode(request.prompt_ids, skip_special_tokens=True)
+            for request in self.rounds[turn]
+        ]
+
+
+@pytest.fixture(scope="module")
+def manner(llama_folder: Path) -> Manner:
+    return Manner(tokenizer=str(llama_folder), rendering=RenderingConfig(), form="text", passages=2)
+
+
+def ask(
+    manner: Manner, engine: Engine, *, source: Any = "none", question: Question = ASKED
+) -> dict[str, Any]:
+    rows = prediction_rows([question], [source], {"q": [PASSAGE]}, with_options=True)
+    rows = StudentPrompts([manner])(rows.append_column(STUDENT, pa.array([0], pa.int32())))
+    (row,) = in_step(rows.to_pylist(), Asking([manner]), engine)
+    table = pa.Table.from_pylist([row], schema=WRITTEN.append(pa.field(STUDENT, pa.int32())))
+    finished: dict[str, Any] = table.to_pylist()[0]
+    return finished
+
+
+def tokens(engine: Engine, text: str) -> int:
+    return len(engine.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def test_one_pass_one_sample_is_one_request(manner: Manner) -> None:
+    engine = Engine(manner, "So the answer is Porto.", log_p=[0.5])
+    row = ask(manner, engine, source="silver")
+    (sample,) = row["samples"]
+    assert engine.prompts(0)[0].endswith("Options: Lisbon; Porto; Porto Alegre\nExplanation:")
+    assert "It is Porto." in engine.prompts(0)[0]
+    assert (sample["texts"], sample["option"], row["passage_ids"]) == (
+        ["So the answer is Porto."],
+        None,
+        ["p"],
+    )
+    assert sample["confidence"] == 1.0  # the improbable token stands before the answer
+    assert row["calls"] == [
+        {
+            "prompt_tokens": len(engine.rounds[0][0].prompt_ids),
+            "generated_tokens": [tokens(engine, "So the answer is Porto.")],
+        }
+    ]
+    (request,) = engine.rounds[0]
+    assert isinstance(request, Write)
+    assert request.seed is None
+
+
+def test_the_second_pass_reads_what_the_first_one_wrote(manner: Manner) -> None:
+    twice = replace(manner, cues=("Rationale:", "Answer:"))
+    engine = Engine(twice, "It is by the sea.", "So the answer is Porto.", log_p=[0.5, 0.25])
+    row = ask(twice, engine)
+    assert engine.prompts(0)[0].endswith("\nRationale:")
+    assert engine.prompts(1)[0].endswith("\nRationale: It is by the sea.\nAnswer:")
+    assert row["samples"][0]["texts"] == ["It is by the sea.", "So the answer is Porto."]
+    assert [call["prompt_tokens"] for call in row["calls"]] == [
+        len(requests[0].prompt_ids) for requests in engine.rounds
+    ]
+    assert row["seconds"] == 2.0
+
+
+def test_what_the_cue_began_belongs_to_the_text(manner: Manner) -> None:
+    asked = replace(manner, cues=("So the answer is",), reasons=False)
+    engine = Engine(asked, "Porto.", log_p=[0.5])
+    (sample,) = ask(asked, engine)["samples"]
+    assert sample["texts"] == ["So the answer is Porto."]
+    assert sample["confidence"] == 0.5
+
+
+def test_samples_are_drawn_from_one_prompt_each_with_its_own_seed(manner: Manner) -> None:
+    voting = replace(manner, samples=3, seed=7)
+    said = ["So the answer is Porto.", "So the answer is Lisbon.", "Who knows?"]
+    row = ask(voting, first := Engine(voting, *said))
+    assert [sample["texts"] for sample in row["samples"]] == [[text] for text in said]
+    (call,) = row["calls"]
+    assert call["generated_tokens"] == [tokens(first, text) for text in said]
+    ask(voting, again := Engine(voting, *said))
+    seeds = [[r.seed for r in e.rounds[0] if isinstance(r, Write)] for e in (first, again)]
+    assert len(set(seeds[0])) == 3
+    assert seeds[0] == seeds[1]
+    ask(replace(voting, seed=8), other := Engine(voting, *said))
+    assert not set(seeds[0]) & {r.seed for r in other.rounds[0] if isinstance(r, Write)}
+
+
+@pytest.mark.parametrize("by", ["sum", "mean"])
+def test_the_most_probable_option_behind_the_rationale_is_the_answer(manner: Manner, by: Any) -> None:
+    scoring = replace(manner, score_options=by)
+    engine = Engine(scoring, "It is by the sea.")
+    row = ask(scoring, engine)
+    write, scores = engine.rounds[0][0], [r for r in engine.rounds[1] if isinstance(r, Score)]
+    assert isinstance(write, Write)
+    assert write.stop == ("So the answer is",)  # the rationale ends before it concludes
+    whole = [engine.tokenizer.decode([*r.begun, *r.scored]) for r in scores]
+    assert whole == [f" It is by the sea. So the answer is {option}." for option in ASKED.options]
+    assert len({tuple(r.begun) for r in scores}) == 1
+    sums = [sum(-1.0 if token % 2 else -0.25 for token in r.scored) for r in scores]
+    values = sums if by == "sum" else [s / len(r.scored) for s, r in zip(sums, scores, strict=True)]
+    (sample,) = row["samples"]
+    assert sample["option_log_probs"] == sums
+    assert sample["option"] == values.index(max(values))
+    assert sample["texts"] == [f"It is by the sea. So the answer is {ASKED.options[sample['option']]}."]
+    shares = [math.exp(value) for value in values]
+    assert sample["confidence"] == pytest.approx(max(shares) / sum(shares))
+    assert row["calls"][1] == {
+        "prompt_tokens": len(scores[0].prompt_ids) + len(scores[0].begun),
+        "generated_tokens": [len(r.scored) for r in scores],
+    }
+
+
+def test_a_student_that_only_answers_writes_nothing_where_options_are_scored(manner: Manner) -> None:
+    scoring = replace(manner, score_options="sum", reasons=False)
+    engine = Engine(scoring)
+    row = ask(scoring, engine)
+    assert len(engine.rounds) == 1
+    whole = {engine.tokenizer.decode([*r.begun, *r.scored]) for r in engine.rounds[0] if isinstance(r, Score)}
+    assert whole == {f" So the answer is {option}." for option in ASKED.options}
+    assert row["samples"][0]["texts"][0].startswith("So the answer is ")
+
+
+def test_a_cue_that_begins_the_conclusion_leaves_only_the_option_to_score(manner: Manner) -> None:
+    scoring = replace(
+        manner, score_options="sum", reasons=False, cues=("Let's think step by step.", "So the answer is")
+    )
+    engine = Engine(scoring, "Hm.")
+    row = ask(scoring, engine)
+    whole = [engine.tokenizer.decode([*r.begun, *r.scored]) for r in engine.rounds[1] if isinstance(r, Score)]
+    assert whole == [f" {option}." for option in ASKED.options]
+    assert row["samples"][0]["texts"][0] == "Let's think step by step. Hm."
+    assert row["samples"][0]["texts"][1].startswith("So the answer is ")
+
+
+def test_an_open_question_is_read_though_options_are_scored(manner: Manner) -> None:
+    scoring = replace(manner, score_options="sum")
+    engine = Engine(scoring, "So the answer is 72.")
+    row = ask(scoring, engine, question=replace(ASKED, options=(), answer=-1, gold="72"))
+    assert len(engine.rounds) == 1
+    assert row["samples"][0]["texts"] == ["So the answer is 72."]
+    assert row["samples"][0]["option"] is None
+
+
+@pytest.mark.parametrize(("sure", "asks"), [(0.9, False), (0.6, False), (0.5, True)])
+def test_passages_are_read_only_by_a_student_that_is_unsure(manner: Manner, sure: float, asks: bool) -> None:
+    asking = replace(manner, ask_below=0.6)
+    texts = ["Lisbon", "Porto"]  # without "answer is" all tokens count
+    engine = Engine(asking, *texts, log_p=[sure, 1.0])
+    row = ask(asking, engine, source="silver")
+    assert len(engine.rounds) == len(row["calls"]) == (2 if asks else 1)
+    assert row["samples"][0]["texts"] == [texts[asks]]
+    assert row["passage_ids"] == (["p"] if asks else [])
+    assert ["It is Porto." in engine.prompts(turn)[0] for turn in range(len(engine.rounds))] == [
+        False,
+        True,
+    ][: len(engine.rounds)]
+    assert row["seconds"] == len(engine.rounds)
+
+
+def test_a_refused_row_keeps_its_name_and_says_why(manner: Manner) -> None:
+    row = {"prediction_id": "none/q", "question_id": "q", "source": "none", STUDENT: 0, "passages": [PASSAGE]}
+    failed = Asking([manner]).failed(row, "ValueError: too long")
+    table = pa.Table.from_pylist([failed], schema=WRITTEN)
+    assert table["error"].to_pylist() == ["ValueError: too long"]
+    assert table["samples"].to_pylist() == table["calls"].to_pylist() == [[]]
+
+
+TEXTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@given(TEXTS)
+def test_texts_share_as_much_as_they_can_and_keep_a_token_each(texts: list[list[int]]) -> None:
+    shared = common_prefix(texts)
+    assert len({tuple(text[:shared]) for text in texts}) == 1
+    assert all(text[shared:] for text in texts)
+    longer = shared + 1
+    assert len({tuple(text[:longer]) for text in texts}) > 1 or any(len(text) == longer for text in texts)
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 1), max_size=2), st.integers(0, 5)), max_size=8))
+def test_each_prompt_is_counted_once_and_each_text_in_it(drawn: list[tuple[list[int], int]]) -> None:
+    found = calls([prompt for prompt, _ in drawn], [Reply(tokens=[1] * n) for _, n in drawn])
+    assert sum(call["prompt_tokens"] for call in found) == sum(len(p) for p in {tuple(p) for p, _ in drawn})
+    assert sorted(n for call in found for n in call["generated_tokens"]) == sorted(n for _, n in drawn)
