@@ -82,7 +82,7 @@ class Inputs(Lineage):
         return TrainingInputs(
             questions=self.selected("train"),
             rationales=self._rationales(),
-            silver=self._silver() if made.passages_from == "rationale" else None,
+            silver=self._silver() if self.learns_from_silver(method) else None,
             found=self._question_passages() if made.passages_from == "question" else None,
             compressed=self._compressed() if symbolic else None,
             shots=self._nearest_questions() if symbolic and curriculum.examples else None,

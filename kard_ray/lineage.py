@@ -215,11 +215,11 @@ class Lineage:
             raise UserError(f"method {method} only prompts recipe field student.model: it has no student.")
         config = self.recipe.student.content() | {"answer_form": self.recipe.answer_form}
         inputs = self._keys(self.benchmark_artifact, self.rationales_artifact)
-        if made.passages_from == "rationale":
+        if self.learns_from_silver(method):
             inputs |= self._keys(self.silver_artifact)
-        elif made.passages_from == "question":
+        if made.passages_from == "question":
             inputs |= self._keys(self.question_passages_artifact)
-        else:
+        if made.passages_from == "none":
             del config["passages"]
         if made.curriculum == "none":
             del config["stage_schedule"]
@@ -232,8 +232,14 @@ class Lineage:
         if not made.multi_task:
             del config["alpha"]
         if not made.uses_rationales:
-            del config["rationales"]
+            del config["rationales"], config["choose"]
         return self._artifact(f"train/{method}", VERSION, config, inputs)
+
+    def learns_from_silver(self, method: MethodName) -> bool:
+        """Whether silver passages decide training rows: the method reads them, or its rationales are chosen by them."""
+        made = METHODS[method]
+        chosen_by_them = made.uses_rationales and self.recipe.student.choose == "supported"
+        return made.passages_from == "rationale" or chosen_by_them
 
     def prediction_artifact(self, method: MethodName) -> Artifact:
         """Answers of the student of ``method``, schema PREDICTIONS."""

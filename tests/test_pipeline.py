@@ -154,6 +154,15 @@ def test_a_field_changes_its_stage_and_what_is_made_from_it(
     assert changed(recipe_path, override) == labels
 
 
+def test_rationales_chosen_by_their_passages_make_students_depend_on_silver_ones(recipe_path: str) -> None:
+    supported = "student.choose=supported"
+    learners = steps_of(lambda method: method.trained and method.uses_rationales)
+    assert changed(recipe_path, supported) == learners
+    with_silver = keys(recipe_path, supported), keys(recipe_path, supported, "silver.mode=hybrid")
+    other = {label for label in with_silver[0] if with_silver[0][label] != with_silver[1][label]}
+    assert other == {"silver", *learners}
+
+
 @pytest.mark.parametrize(
     "override",
     [

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from kard_ray.runtime.config import Frozen
 from kard_ray.student.methods.registry import MethodName
+from kard_ray.student.rationale_choice import Choice
 from kard_ray.student.rendering import RenderingConfig
 
 MODEL_FOLDER = "model"  # of a trained student, for transformers and vLLM
@@ -33,6 +34,9 @@ class StudentConfig(Frozen):
     methods: tuple[MethodName, ...] = Field(("finetune", "std_cot", "kard"), min_length=1)
     passages: int = Field(3, ge=0, le=64)  # k, passages in the prompt
     rationales: int = Field(2, ge=1, le=64)  # l used per question
+    choose: Choice = (
+        "random"  # which of the kept ones: any, the shortest, or those best supported by their passages
+    )
     alpha: float = Field(0.3, ge=0, le=1)  # of the answer's loss in two tasks (hard-coded in SKIntern's code)
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(16, ge=1)  # rows per optimizer step, over all workers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +11,7 @@ from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.student.help import Help, Shot
 from kard_ray.student.methods.base import Evidence, Example, Given, Method
+from kard_ray.student.rationale_choice import Choice, ordered
 from kard_ray.student.rendering import DEFAULT_CUE, Renderer
 
 # prompt_ids + target_ids are one training sequence; the loss is on target_ids only, each times the row's weight.
@@ -33,8 +33,9 @@ def evidence_by_question(
     *,
     per_question: int,
     seed: int,
+    choice: Choice = "random",
 ) -> dict[str, list[Evidence]]:
-    """Up to ``per_question`` kept rationales of each question, chosen at random from the seed.
+    """Up to ``per_question`` kept rationales of each question, by :func:`rationale_choice.ordered`.
 
     Those that have symbolic ``knowledge`` (see :func:`help_by_rationale`) come first.
     """
@@ -53,11 +54,10 @@ def evidence_by_question(
                     help=knowledge.get(row["rationale_id"], ()),
                 )
             )
-    for question_id, items in found.items():
-        random.Random(f"{seed}:{question_id}").shuffle(items)
-        items.sort(key=lambda item: not item.help)  # stable
-        del items[per_question:]
-    return dict(found)
+    return {
+        question_id: ordered(items, choice, seed=seed, question_id=question_id)[:per_question]
+        for question_id, items in found.items()
+    }
 
 
 def passages_by_question(found: pa.Table | None) -> dict[str, list[tuple[str, str]]]:

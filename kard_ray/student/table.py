@@ -53,6 +53,7 @@ def training_table(
         help_by_rationale(inputs.compressed),
         per_question=config.rationales,
         seed=config.seed,
+        choice=config.choose,
     )
     chosen = [q for q in inputs.questions if q.split == "train" and q.question_id in evidence]
     examples = build_examples(
