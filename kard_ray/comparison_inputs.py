@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from kard_ray.comparison.results import SILVER, Answers, Training, by_source
-from kard_ray.evaluation.model_shape import parameters_of_folder, shape_of_model
+from kard_ray.evaluation.model_shape import parameters_of_folder
 from kard_ray.evaluation.report import ENCODING_SOURCES
 from kard_ray.grid import Cell
 from kard_ray.knowledge.retrieval import passage_texts
@@ -29,8 +29,8 @@ def answers_of(cell: Cell) -> list[Answers]:
         passages="",
         predictions=predictions.read_table("predictions.parquet"),
         k=recipe.student.passages,
-        shape=shape_of_model(recipe.student.model),
-        parameters=_parameters(recipe.student.model),
+        shape=cell.pipeline.shape(cell.method),
+        parameters=_parameters(recipe.student.model, cell.pipeline.layers(cell.method)),
         training=_training(cell) if METHODS[cell.method].trained else None,
     )
     searching = cell.pipeline.retriever_flops()
@@ -60,10 +60,10 @@ def _training(cell: Cell) -> Training:
 
 
 @cache
-def _parameters(ref: str) -> int | None:
-    """Number of weights of a model; unknown when it is not on this machine (any more)."""
+def _parameters(ref: str, layers: int | None) -> int | None:
+    """Number of weights of a model with ``layers`` (None: all); None when it is not on this machine (any more)."""
     ready = check_model(ref).status is ModelStatus.READY
-    return parameters_of_folder(resolve_model(ref).path) if ready else None
+    return parameters_of_folder(resolve_model(ref).path, layers) if ready else None
 
 
 def silver_of(cells: Sequence[Cell]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -20,6 +20,9 @@ from kard_ray.recipe import Recipe, parse_recipe
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS, MethodName
+
+if TYPE_CHECKING:
+    from kard_ray.evaluation.model_shape import ModelShape
 
 STAGES = (
     "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver",
@@ -293,7 +296,6 @@ class Pipeline(Inputs):
 
     def results(self) -> list[dict[str, Any]]:
         """The records of the report."""
-        from kard_ray.evaluation.model_shape import shape_of_model
         from kard_ray.evaluation.report import records
 
         predictions: dict[MethodName, pa.Table] = {}
@@ -307,9 +309,19 @@ class Pipeline(Inputs):
             benchmark=load_benchmark(self.recipe.questions_from()).name,
             split=self.recipe.prediction.split,
             k=self.recipe.student.passages,
-            shape=shape_of_model(self.recipe.student.model),
+            shapes={method: self.shape(method) for method in predictions},
             retriever_flops=self.retriever_flops(),
         )
+
+    def shape(self, method: MethodName) -> ModelShape | None:
+        """What FLOPs of the student of ``method`` are counted from; None when they cannot be."""
+        from kard_ray.evaluation.model_shape import shape_of_model
+
+        return shape_of_model(self.recipe.student.model, self.layers(method))
+
+    def layers(self, method: MethodName) -> int | None:
+        """How many of its model's layers the student of ``method`` has; None: all."""
+        return self.recipe.student.layers if METHODS[method].trained else None
 
     def retriever_flops(self) -> dict[str, float]:
         """FLOPs per test question of encoding its query, for the searched sources that do and can be counted."""

@@ -7,7 +7,8 @@ a guessed one.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ _DECODERS = {
     "stablelm": True, "gpt2": False, "opt": False, "gpt_neo": False, "gpt_neox": False, "phi": False,
     "starcoder2": False, "bloom": False,
 }  # fmt: skip
+_LAYER = re.compile(r"\.(?:layers|h)\.(\d+)\.")  # in a tensor's name
 _ENCODER_DECODERS = ("t5", "mt5", "umt5")
 _ENCODERS = ("bert", "roberta", "xlm-roberta", "mpnet", "distilbert")
 
@@ -128,11 +130,17 @@ def shape_of_folder(folder: str | Path) -> ModelShape | None:
     return model_shape(config) if config.model_type in (*_DECODERS, *_ENCODER_DECODERS) else None
 
 
-def shape_of_model(ref: ModelRef) -> ModelShape | None:
-    """The shape of a student by reference; None when its architecture is not counted or it is not on this machine."""
+def shape_of_model(ref: ModelRef, layers: int | None = None) -> ModelShape | None:
+    """The shape of a student by reference, with ``layers`` of its layers (None: all).
+
+    None when its architecture is not counted or it is not on this machine.
+    """
     if check_model(ref).status is not ModelStatus.READY:
         return None
-    return shape_of_folder(resolve_model(ref).path)
+    shape = shape_of_folder(resolve_model(ref).path)
+    if shape is None or layers is None:
+        return shape
+    return replace(shape, decoder=replace(shape.decoder, layers=layers))
 
 
 def encoder_shape_of_folder(folder: str | Path) -> EncoderShape | None:
@@ -143,24 +151,28 @@ def encoder_shape_of_folder(folder: str | Path) -> EncoderShape | None:
     return encoder_shape(config) if config.model_type in _ENCODERS else None
 
 
-def parameters_of_folder(folder: str | Path) -> int:
+def parameters_of_folder(folder: str | Path, layers: int | None = None) -> int:
     """Numbers in the safetensors files of ``folder``; a tied output layer is stored, and counted, once.
+
+    With ``layers``, as if the model had so many: all are of one size.
 
     Raises UserError when there is no such file.
     """
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise UserError(f"model {folder}: has no *.safetensors to count the parameters of.")
-    return sum(_numbers_in(file) for file in files)
+    return sum(_numbers_in(file, layers) for file in files)
 
 
-def _numbers_in(file: Path) -> int:
+def _numbers_in(file: Path, layers: int | None) -> int:
     """Numbers in one safetensors file, from its header (8 bytes with the length of the JSON behind them)."""
     with file.open("rb") as opened:
         header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
     total = 0
     for name, tensor in header.items():
-        if name != "__metadata__":
+        layer = _LAYER.search(name)
+        left_out = layers is not None and layer is not None and int(layer[1]) >= layers
+        if name != "__metadata__" and not left_out:
             numbers = 1
             for size in tensor["shape"]:
                 numbers *= size

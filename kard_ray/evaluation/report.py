@@ -29,16 +29,16 @@ def records(
     benchmark: str,
     split: str,
     k: int,
-    shape: ModelShape | None = None,
+    shapes: Mapping[MethodName, ModelShape | None] | None = None,
     retriever_flops: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """One record per (method, passage source); ``predictions`` maps a method to its PREDICTIONS.
 
     Accuracy and its 95 % Wilson interval are shares from 0 to 1; tokens are sums over all questions; ``by_kind`` holds
     the same for each kind of question. ``hits_at_k`` and ``all_gold_at_k`` are null where no passages were shown or
-    the benchmark knows no gold passages. ``flops_per_question`` is null without the student's ``shape``, and for
-    a source that encodes its queries without its mean cost per question in ``retriever_flops``. Latencies are null when
-    they are unknown.
+    the benchmark knows no gold passages. ``flops_per_question`` is null without the student's shape in ``shapes``,
+    and for a source that encodes its queries without its mean cost per question in ``retriever_flops``. Latencies are
+    null when they are unknown.
     """
     found: list[dict[str, Any]] = []
     for method, table in predictions.items():
@@ -51,7 +51,7 @@ def records(
             found.append(
                 {"method": method, "passages": source, "benchmark": benchmark, "split": split, "k": shown}
                 | summary
-                | {"flops_per_question": _cost(mine, shape, source, retriever_flops or {})}
+                | {"flops_per_question": _cost(mine, (shapes or {}).get(method), source, retriever_flops or {})}
                 | latency(mine)
                 | {
                     "by_kind": {

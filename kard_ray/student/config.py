@@ -31,6 +31,7 @@ class StudentConfig(Frozen):
     )  # fmt: skip
 
     model: str = "bundled:smollm2-135m-instruct"  # model reference
+    layers: int | None = Field(None, ge=1)  # left of the model's, evenly spaced: a smaller student; null: all
     methods: tuple[MethodName, ...] = Field(("finetune", "std_cot", "kard"), min_length=1)
     passages: int = Field(3, ge=0, le=64)  # k, passages in the prompt
     rationales: int = Field(2, ge=1, le=64)  # l used per question
@@ -81,6 +82,11 @@ class StudentConfig(Frozen):
             raise ValueError(
                 f"best is {self.best}, which is measured on held-out questions, but held_out is 0; set held_out to 0.1 "
                 "or so, or best to last"
+            )
+        if self.layers is not None and self.lora_rank:
+            raise ValueError(
+                f"layers is {self.layers}, and what is left must be trained as a whole, but lora_rank is "
+                f"{self.lora_rank}; set lora_rank to 0"
             )
         if self.quantization != "none" and not self.lora_rank:
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
 
 from kard_ray.student.config import StudentConfig
+from kard_ray.student.pruning import keep_layers
 
 
 def load_student(model_path: str, config: StudentConfig) -> Any:
@@ -28,6 +29,8 @@ def load_student(model_path: str, config: StudentConfig) -> Any:
     model = kind.from_pretrained(
         model_path, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False, **more
     )
+    if config.layers is not None:
+        keep_layers(model, config.layers)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.lora_rank:

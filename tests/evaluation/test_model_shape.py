@@ -94,3 +94,13 @@ def test_a_folder_without_weights_is_a_sentence(tmp_path: Path) -> None:
     BertConfig(**SIZES).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"has no \*\.safetensors"):
         parameters_of_folder(tmp_path)
+
+
+def test_a_student_of_fewer_layers_has_their_shape_and_parameters(llama_folder: Path) -> None:
+    whole, one = (shape_of_model(str(llama_folder), layers) for layers in (None, 1))
+    assert whole is not None
+    assert one is not None
+    assert (whole.decoder.layers, one.decoder.layers) == (2, 1)
+    numbers = [parameters_of_folder(llama_folder, layers) for layers in (0, 1, 2, None)]
+    assert numbers[2] == numbers[3]
+    assert numbers[2] - numbers[1] == numbers[1] - numbers[0] > 0

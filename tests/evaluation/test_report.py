@@ -91,7 +91,7 @@ def test_a_record_tells_flops_and_latency() -> None:
     table = predictions("vector", ANSWERS, ["p1"])
     (record,) = records(
         {"kard": table}, QUESTIONS, benchmark="b", split="test", k=1,
-        shape=SHAPE, retriever_flops={"vector": 1000.0},
+        shapes={"kard": SHAPE}, retriever_flops={"vector": 1000.0},
     )  # fmt: skip
     cost = record["flops_per_question"]
     assert cost["prefill"] == sum(prefill_flops(SHAPE, 10 * n) for n in range(6)) / 6
@@ -104,7 +104,7 @@ def test_a_record_tells_flops_and_latency() -> None:
 def test_a_cost_that_is_not_known_in_full_is_not_told() -> None:
     found = records(
         {"kard": pa.concat_tables([predictions("vector", ANSWERS, []), predictions("bm25", ANSWERS, [])])},
-        QUESTIONS, benchmark="b", split="test", k=1, shape=SHAPE,
+        QUESTIONS, benchmark="b", split="test", k=1, shapes={"kard": SHAPE},
     )  # fmt: skip
     assert [record["flops_per_question"] is None for record in found] == [True, False]
     assert all(record["flops_per_question"] is None for record in report())
