@@ -20,6 +20,7 @@ from kard_ray.student.curriculum.schedule import fractions
 from kard_ray.student.methods.base import Evidence, Example, Given, Help, Method, Shot
 from kard_ray.student.methods.prompted import ANSWER
 from kard_ray.student.methods.registry import METHODS, MethodName
+from kard_ray.teacher.backends.recorded import RecordedConfig
 
 BUNDLED = "bundled:smollm2-135m-instruct"
 
@@ -62,8 +63,10 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "rationales":
         tests = _times(test, recipe.teacher.test_samples) if pipeline.predicts_silver else 0
         rows = _add(_times(train, recipe.teacher.samples), tests)
+        if isinstance(recipe.teacher.backend, RecordedConfig):
+            return Estimate(rows, None, None)  # they are read, not written
         tokens = _times(rows, min(RATIONALE_TOKENS, recipe.teacher.sampling.max_tokens))
-        timed = recipe.teacher.model == BUNDLED and recipe.teacher.engine.device != "gpu"
+        timed = recipe.teacher.local_model == BUNDLED and recipe.teacher.engine.device != "gpu"
         return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if timed else None)
     if stage == "silver":
         tests = test if pipeline.predicts_silver else 0
@@ -170,7 +173,7 @@ def missing_inputs(recipe: Recipe) -> list[str]:
     from kard_ray.runtime.models import ModelStatus, check_model
     from kard_ray.teacher.backends.endpoint import EndpointConfig
     from kard_ray.teacher.backends.endpoint_key import read_key
-    from kard_ray.teacher.backends.recorded import RecordedConfig, file_hash
+    from kard_ray.teacher.backends.recorded import file_hash
 
     found = []
     for field, ref in (

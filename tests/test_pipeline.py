@@ -428,6 +428,13 @@ def test_time_is_told_only_where_a_rate_was_measured() -> None:
     assert estimates(factbook(student={"gpus_per_worker": 1}))["train/kard"].seconds is None
 
 
+def test_a_recorded_teacher_writes_nothing() -> None:
+    recorded = {"backend": {"kind": "recorded", "path": "rationales.jsonl"}, "samples": 20}
+    found = estimates(factbook(teacher=recorded))["rationales"]
+    assert (found.tokens, found.seconds) == (None, None)
+    assert found.rows > 0
+
+
 def test_the_estimate_grows_with_the_work() -> None:
     one, two = (estimates(factbook(student={"epochs": epochs}))["train/kard"] for epochs in (1, 2))
     assert two.tokens == 2 * one.tokens
