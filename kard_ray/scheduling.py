@@ -105,9 +105,8 @@ def run_tasks(tasks: Sequence[Task], budget: Resources) -> list[Failure]:
 
 
 def _within(takes: Resources | None, budget: Resources) -> Resources:
-    if takes is None:
-        return budget
-    return Resources(min(takes.cpus, budget.cpus), min(takes.gpus, budget.gpus))
+    """What a task is given: all of the budget if that is what it takes, or if it would take more."""
+    return takes if takes is not None and budget.hold(takes) else budget
 
 
 def _run(task: Task, ended: queue.SimpleQueue[tuple[Task, BaseException | None]]) -> None:

@@ -85,6 +85,13 @@ def test_together_they_take_no_more_than_the_budget(
         assert record.most.gpus <= gpus
 
 
+def test_a_task_that_asks_for_what_the_budget_has_none_of_runs_alone() -> None:
+    record = Recorder()
+    tasks = [record.task(name, takes=Resources(0, 1), until=lambda: time.sleep(0.02)) for name in ("a", "b")]
+    assert run_tasks(tasks, Resources(4, 0)) == []
+    assert record.beside == {"a": set(), "b": set()}
+
+
 def test_what_takes_everything_runs_alone() -> None:
     record = Recorder()
     tasks = [
