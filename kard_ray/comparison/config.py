@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.config import Frozen, Seed
 from kard_ray.student.methods.registry import MethodName
 
 # Fields by their dotted names, as behind --set; which ones there are is the recipe's matter.
@@ -38,7 +38,7 @@ def refusal(changes: Changes) -> str | None:
 class MethodCells(Frozen):
     """What is different for one method."""
 
-    seeds: tuple[int, ...] | None = Field(None, min_length=1)  # null: those of all methods
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1)  # null: those of all methods
     overrides: Changes = {}  # such as {student.epochs: 12}
 
     @field_validator("seeds")
@@ -55,7 +55,7 @@ class MethodCells(Frozen):
 class CompareConfig(Frozen):
     """A grid of methods (those of ``student.methods``), students and seeds; every cell shares what it can."""
 
-    seeds: tuple[int, ...] = ()  # none: student.seed alone
+    seeds: tuple[Seed, ...] = ()  # none: student.seed alone
     # Name -> fields that are different for it; none: the recipe's student alone.
     students: dict[Annotated[str, Field(max_length=40)], Changes] = {}
     methods: dict[MethodName, MethodCells] = {}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.config import Frozen, Seed
 from kard_ray.student.methods.registry import MethodName
 from kard_ray.student.rationale_choice import Choice
 from kard_ray.student.rendering import RenderingConfig
@@ -74,7 +74,7 @@ class StudentConfig(Frozen):
     tracking: tuple[Tracking, ...] = ("tensorboard",)  # who gets the learning curve, beside curve.parquet
     mlflow_uri: str | None = None  # None: mlflow.db in the run directory
     rendering: RenderingConfig = RenderingConfig()
-    seed: int = 42
+    seed: Seed = 42
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> StudentConfig:

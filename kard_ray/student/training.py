@@ -39,7 +39,7 @@ from kard_ray.student.loading import load_student
 from kard_ray.student.loss import target_loss
 from kard_ray.student.measuring import Examiner, Row
 from kard_ray.student.optimizer import MasterAdamW
-from kard_ray.student.plan import Step, evaluation_steps, plan_training
+from kard_ray.student.plan import Step, dropout_seed, evaluation_steps, plan_training
 from kard_ray.student.sharding import exchange_gradients, share
 from kard_ray.student.tracking import MLflow, TensorBoard, Tracker
 
@@ -62,7 +62,7 @@ def train_student(loop: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cpu":
         torch.set_num_threads(config.cpus_per_worker)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # a new adapter's weights: the same on every worker
 
     table = _read(loop["examples_url"])
     rows, weights = _rows(table), table["weight"].to_pylist()
@@ -102,7 +102,7 @@ def train_student(loop: dict[str, Any]) -> None:
         step = plan[number]
         started = time.monotonic()
         # The same dropout after a resume, and another one on each worker.
-        torch.manual_seed((config.seed << 40) + number * world + rank)
+        torch.manual_seed(dropout_seed(config.seed, number, rank))
         labels = sum(len(rows[row][1]) for row in step.rows)
         parts = _parts(step, lengths, config, packed=packed, rank=rank, world=world)
         loss_sum = torch.zeros((), device=device)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from kard_ray.knowledge.retrieval import Mode
-from kard_ray.runtime.config import Frozen
+from kard_ray.runtime.config import Frozen, Seed
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig
 from kard_ray.teacher.backends.endpoint import EndpointConfig
 from kard_ray.teacher.backends.recorded import RecordedConfig
@@ -47,7 +47,7 @@ class TeacherConfig(Frozen):
     retry_temperature: float | None = Field(None, ge=0, le=2)  # of those rounds; null: as before
     max_question_characters: int = Field(20_000, ge=1)  # longer questions, options included, are failures
     engine: EngineConfig = EngineConfig()
-    seed: int = 42
+    seed: Seed = 42
 
     @property
     def local_model(self) -> str | None:
