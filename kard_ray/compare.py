@@ -45,6 +45,11 @@ def compare(
         print_grid(recipe, cells)
         return
     Pipeline(recipe, run).claim()
+    with run.alone():
+        _make_and_report(recipe, run, cells, command=_command(recipe_path, run_dir, overrides))
+
+
+def _make_and_report(recipe: Recipe, run: RunDirectory, cells: Sequence[Cell], *, command: str) -> None:
     steps = grid_steps(cells)
     say(f"recipe {recipe.name}, run directory {run.root}: {len(cells)} students, {len(steps)} steps")
     todo = [step for step in steps if not step.step.finished]
@@ -61,9 +66,7 @@ def compare(
         )
     missing = missing_cells(cells, finished, failures)
     say(f"compare: {len(finished)} of {len(cells)} students are reported")
-    artifact = write_comparison(
-        recipe, run, finished, missing, command=_command(recipe_path, run_dir, overrides)
-    )
+    artifact = write_comparison(recipe, run, finished, missing, command=command)
     print(artifact.read_text("results.md").split("\n## Published")[0].split("\n## Made with")[0], flush=True)
     say(f"results: {run.root}/{FOLDER}/report.html, results.md, results.json")
     if sentences:

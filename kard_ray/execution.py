@@ -39,6 +39,7 @@ def run_stages(
     pipeline.claim()
     say(f"recipe {recipe.name}, run directory {pipeline.run.root}")
     with ExitStack() as stack:
+        stack.enter_context(pipeline.run.alone())
         connected = False
         steps = pipeline.steps(stages)
         require_models(recipe, {step.stage for step in steps if not step.artifact.finished})

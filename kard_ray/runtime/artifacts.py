@@ -12,7 +12,8 @@ import hashlib
 import json
 import posixpath
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from kard_ray import __version__
@@ -28,6 +30,7 @@ from kard_ray.runtime.errors import UserError
 
 MANIFEST = "manifest.json"
 PARTS = "_parts"
+_LOCK = ".lock"
 _TEMPORARY = ".tmp"  # a file that is being written; a killed run leaves it behind
 
 
@@ -206,6 +209,28 @@ class RunDirectory:
     def is_local(self) -> bool:
         """Whether the files can be opened by path on this machine."""
         return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other process of this machine makes artifacts here; a process that is killed lets go at once.
+
+        Raises UserError when another one does. Object stores have no locks: there nothing is checked.
+        """
+        if not self.is_local:
+            yield
+            return
+        lock = FileLock(posixpath.join(self.path, _LOCK))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"run directory {self.root} is in use by another kard-ray; wait until it has finished, or choose "
+                "another directory with --run-dir."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def artifact(self, spec: ArtifactSpec) -> Artifact:
         """The folder for ``spec``, whether or not it exists yet."""

@@ -325,3 +325,35 @@ def test_a_manifest_refuses_fields_it_does_not_know(run: RunDirectory) -> None:
     Manifest.model_validate(plain)
     with pytest.raises(ValueError, match="extra"):
         Manifest.model_validate(plain | {"extra": 1})
+
+
+_HOLD = """
+import sys, time
+from kard_ray.runtime.artifacts import RunDirectory
+with RunDirectory(sys.argv[1]).alone():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_directory_is_one_process_own_until_that_ends_even_by_a_kill(tmp_path: Path) -> None:
+    run = RunDirectory(str(tmp_path))
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="in use by another kard-ray"), run.alone():
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with run.alone():
+        pass
+    with run.alone():
+        pass
+
+
+def test_an_object_store_has_no_lock() -> None:
+    run = RunDirectory(f"memory://{uuid.uuid4().hex}")
+    with run.alone(), run.alone():
+        pass
