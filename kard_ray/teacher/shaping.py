@@ -1,8 +1,8 @@
 """Keep of a rationale what argues for the right answer, and nothing that weighs the other options.
 
 Teachers that see options discuss each of them ("Option (B) is incorrect because ..."). A large student learns from
-that; one of 135M parameters loses the thread and ends on an option that it has just called wrong (docs/results.md,
-OpenBookQA). So of each rationale the few sentences are kept that name the right option.
+that; one of 135M parameters loses the thread and ends on an option that it has just called wrong. So of each rationale
+the few sentences are kept that name the right option.
 """
 
 from __future__ import annotations
