@@ -30,11 +30,6 @@ def all_figures(results: Mapping[str, Any], labels: Labels) -> list[str]:
     ]
 
 
-def published_name(row: Row) -> str:
-    """The method of a published number."""
-    return method_name(row["method"])
-
-
 def _figure(title: str, body: str, caption: str, *, wide: bool = False) -> str:
     kind = ' class="wide"' if wide else ""
     return f"<figure{kind}><h3>{escape(title)}</h3>{body}<figcaption>{escape(caption)}</figcaption></figure>"

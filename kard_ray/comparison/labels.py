@@ -30,6 +30,11 @@ def method_name(method: str) -> str:
     return PAPER_NAMES.get(method) or (f"{PAPER_NAMES[asked]} + passages" if asked in PAPER_NAMES else method)
 
 
+def published_name(row: Mapping[str, Any]) -> str:
+    """The method of a published number, with what was varied in an ablation."""
+    return ", ".join(filter(None, (method_name(row["method"]), row["variant"])))
+
+
 class Labels:
     """Short names that tell the rows of one comparison apart."""
 

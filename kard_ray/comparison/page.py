@@ -17,9 +17,10 @@ from typing import Any
 
 from kard_ray.comparison import figures
 from kard_ray.comparison.charts import flops_text
-from kard_ray.comparison.labels import Labels
+from kard_ray.comparison.labels import Labels, published_name
 from kard_ray.comparison.results import SILVER
 from kard_ray.comparison.tables import kinds_of, p_text, points, share, times
+from kard_ray.evaluation.published import FINDINGS
 
 SURE = 0.05  # a difference with a smaller corrected p-value is marked
 
@@ -221,7 +222,7 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         _cells(
             [
-                escape(figures.published_name(row)),
+                escape(published_name(row)),
                 escape(row["student"]),
                 escape(row["benchmark"]),
                 f"{row['accuracy']:.1f}",
@@ -234,7 +235,15 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     told = "What the papers print: other, larger students, trained elsewhere on other teachers. Not measured here."
     head = ["method", "student", "benchmark", "accuracy", "relative FLOPs", "where"]
-    return ["<h2>Published numbers</h2>", f"<p class='soft'>{told}</p>", _table(head, lines, left=3)]
+    notes = [
+        f"<li>{escape(note.text)} <span class='soft'>{escape(f'{note.paper}, {note.source}')}</span></li>"
+        for note in FINDINGS
+    ]
+    return [
+        "<h2>Published numbers</h2>", f"<p class='soft'>{told}</p>", _table(head, lines, left=3),
+        "<p>What the papers say beside, and what is odd in their numbers:</p>",
+        f"<ul>{''.join(notes)}</ul>",
+    ]  # fmt: skip
 
 
 def _examples(examples: Sequence[Mapping[str, Any]], labels: Labels, script: str) -> list[str]:

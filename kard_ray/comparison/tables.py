@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kard_ray.comparison.charts import flops_text
-from kard_ray.comparison.labels import Labels, method_name
+from kard_ray.comparison.labels import Labels, published_name
+from kard_ray.evaluation.published import FINDINGS
 
 
 def kinds_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -44,6 +45,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     if results["published"]:
         parts += ["## Published numbers, of other students, on other machines", ""]
         parts += [*published_table(results["published"]), ""]
+        parts += [*(f"- {note.text} ({note.paper}, {note.source})" for note in FINDINGS), ""]
     parts += ["## Made with", "", f"`{results['command']}`", "", *_facts(results)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -189,7 +191,7 @@ def published_table(published: Sequence[Mapping[str, Any]]) -> list[str]:
         ["published: method", "student", "benchmark", "accuracy", "rel. FLOPs", "where"],
         [
             [
-                method_name(row["method"]),
+                published_name(row),
                 row["student"],
                 row["benchmark"],
                 f"{row['accuracy']:.1f}",

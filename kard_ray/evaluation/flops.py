@@ -119,18 +119,6 @@ def encoder_flops(shape: EncoderShape, tokens: int) -> int:
     return _layers(shape.stack, tokens, tokens**2) + 2 * tokens * shape.head_weights
 
 
-def late_interaction_flops(query_tokens: int, passage_tokens: int, width: int) -> int:
-    """ColBERT's score of one passage: the dot product of each query token with each passage token."""
-    return 2 * query_tokens * passage_tokens * width
-
-
-def causal_saving(shape: ModelShape, prompt_tokens: int) -> int:
-    """What a kernel that skips the pairs of a token with later ones saves of :func:`prefill_flops`."""
-    if shape.encoder is not None:
-        return 0
-    return _pairs(shape.decoder, prompt_tokens * (prompt_tokens - 1) // 2)
-
-
 def skintern_flops(shape: ModelShape, prompt_tokens: int) -> int:
     """SKIntern's own measure of one prompt, for its column "relative FLOPs" and for nothing else.
 
@@ -147,18 +135,6 @@ def skintern_flops(shape: ModelShape, prompt_tokens: int) -> int:
     # One decoder token, the start; the paper has no encoder-decoder students.
     cross = shape.decoder.layers * shape.decoder.cross_weights * (prompt_tokens + 1)
     return prompt_tokens * shape.encoder.layers * shape.encoder.self_weights + cross + weights
-
-
-def skintern_relative_flops(
-    shape: ModelShape,
-    prompts: Sequence[int],
-    *,
-    reference: ModelShape,
-    reference_prompts: Sequence[int],
-) -> float:
-    """The published column: ``prompts`` (tokens each) against the zero-shot prompts of the reference student."""
-    ours = sum(skintern_flops(shape, tokens) for tokens in prompts)
-    return ours / sum(skintern_flops(reference, tokens) for tokens in reference_prompts)
 
 
 def _layers(stack: Stack, tokens: int, keys: int) -> int:

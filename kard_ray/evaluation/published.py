@@ -230,13 +230,13 @@ FINDINGS: tuple[Finding, ...] = (
 
 
 def published_rows(benchmark: str) -> list[dict[str, Any]]:
-    """What the papers report for ``benchmark``, for results.json; empty when they do not know it.
+    """What the papers report for ``benchmark``, ablations last; for results.json. Empty when they do not know it.
 
     ``relative_flops`` is SKIntern's column for the row's student and method (measured on BBH), None for KARD.
     """
     flops = {(row.student, row.method): row.relative_flops for row in SKINTERN_TABLE}
     return [
         asdict(one) | {"relative_flops": flops.get((one.student, one.method)) if one.paper == "SKIntern" else None}
-        for one in PUBLISHED
+        for one in (*PUBLISHED, *SKINTERN_ABLATIONS)
         if one.benchmark == benchmark
     ]  # fmt: skip
