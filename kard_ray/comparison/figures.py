@@ -151,23 +151,25 @@ def _trade_off(gating: Sequence[Row], labels: Labels) -> list[str]:
     for curve in gating:
         by_row.setdefault(labels.of(curve), []).append(curve)
     for name, curves in by_row.items():
+        counted = all(point["flops_per_question"] is not None for curve in curves for point in curve["curve"])
+        cost = "flops_per_question" if counted else "asked"
         series = [
             charts.Line(
                 f"seed {curve['seed']}",
-                sorted((point["asked"], point["accuracy"]) for point in curve["curve"]),
+                sorted((point[cost], point["accuracy"]) for point in curve["curve"]),
                 number,
                 marks=len(curve["curve"]) <= 25,
             )
             for number, curve in enumerate(curves)
         ]
+        x_name = "FLOPs per question" if counted else "questions that ask for passages"
         chart = charts.lines(
-            series, title=f"Accuracy of {name} by the share of questions that ask for passages",
-            x_name="questions that ask for passages", y_name="accuracy", y_text=percent, x_text=percent,
-            y_bounds=(0.0, 1.0), x_whole=False,
+            series, title=f"Accuracy of {name} by {x_name}", x_name=x_name, y_name="accuracy", y_text=percent,
+            x_text=flops_text if counted else percent, y_bounds=(0.0, 1.0), x_whole=False,
         )  # fmt: skip
         told = (
-            "Each threshold on the answer's probability is one point: far left never asks, far right always does. "
-            "In the table the threshold of each half of the questions was chosen on the other half."
+            "Each threshold on the answer's probability is one point: far left no question asks for passages, far "
+            "right all do. In the table the threshold of each half of the questions was chosen on the other half."
         )
         names = legend([(line.label, line.colour) for line in series])
         figures.append(_figure(f"{name}: asking only when unsure", chart + names, told))
