@@ -12,10 +12,17 @@ import yaml
 
 from tests.e2e.conftest import Finished
 from tests.e2e.world import TEST, World, copy_run, kard_ray, kill_when, manifests, succeed
+from tests.tiny_models import VOCAB_TEXT, tiny_t5
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
 SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The students' model: an encoder-decoder answers without vLLM, whose start would take 25 s for each student."""
+    return tiny_t5(tmp_path_factory.mktemp("models") / "t5", VOCAB_TEXT)
 
 
 def recipe_with(world: World, path: Path, compare: dict[str, Any], **student: Any) -> Path:
@@ -34,12 +41,13 @@ def contents(run: Path, stage: str) -> dict[str, int]:
 
 
 def test_a_killed_comparison_goes_on_and_reports_every_student(
-    finished: Finished, world: World, tmp_path: Path
+    finished: Finished, world: World, t5: Path, tmp_path: Path
 ) -> None:
     run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
     recipe = recipe_with(
-        world, tmp_path / "compare.yaml", {"seeds": list(SEEDS), "students": {"a": {}}, "claims": ["kard"]}
-    )
+        world, tmp_path / "compare.yaml", {"seeds": list(SEEDS), "students": {"a": {}}, "claims": ["kard"]},
+        model=str(t5),
+    )  # fmt: skip
     command = ("compare", recipe, "--run-dir", run)
     log = tmp_path / "log"
 
@@ -89,17 +97,19 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
 
 
 def test_a_student_that_fails_ends_no_other_and_is_missing_in_the_report(
-    finished: Finished, world: World, tmp_path: Path
+    finished: Finished, world: World, t5: Path, tmp_path: Path
 ) -> None:
     run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
-    broken = shutil.copytree(world.llama, tmp_path / "broken")
+    broken = shutil.copytree(t5, tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])  # a download that ended early
     students: dict[str, Any] = {
         "good": {},
         "bad": {"student.model": str(broken), "student.max_failures": 0},
     }
-    recipe = recipe_with(world, tmp_path / "compare.yaml", {"students": students}, methods=["finetune"])
+    recipe = recipe_with(
+        world, tmp_path / "compare.yaml", {"students": students}, model=str(t5), methods=["finetune"]
+    )
     done = kard_ray("compare", recipe, "--run-dir", run)
     assert done.code == 2, done.err[-4000:]
     first, second = done.err.splitlines()[-2:]
