@@ -157,15 +157,7 @@ def generation(
                 "set it to false."
             )
 
-        return seq2seq_transform(
-            model_path=model_path,
-            dtype=config.dtype,
-            sampling=sampling.model_dump(mode="json"),
-            seed=seed,
-            replicas=config.replicas,
-            batch_rows=config.batch_rows,
-            gpus=int(resolve_device(config.device) == "gpu"),
-        )
+        return seq2seq_transform(**_seq2seq_settings(model_path, config, sampling, seed))
     require_vllm()
     from ray.data.llm import build_processor
 
@@ -184,6 +176,21 @@ def generation(
     # By default Ray starts an engine that dies anew for ever, and the run never ends.
     processor.get_stage_by_name("vLLMEngineStage").map_batches_kwargs["max_restarts"] = config.max_restarts
     return lambda rows: processor(rows).map(_collect, num_cpus=0.05)
+
+
+def _seq2seq_settings(
+    model_path: str, config: EngineConfig, sampling: SamplingConfig, seed: int
+) -> dict[str, Any]:
+    """How transformers runs an encoder-decoder model, whatever is asked of it."""
+    return {
+        "model_path": model_path,
+        "dtype": config.dtype,
+        "sampling": sampling.model_dump(mode="json"),
+        "seed": seed,
+        "replicas": config.replicas,
+        "batch_rows": config.batch_rows,
+        "gpus": int(resolve_device(config.device) == "gpu"),
+    }
 
 
 def sampling_parameters(sampling: SamplingConfig) -> dict[str, Any]:
@@ -256,13 +263,7 @@ def dialogues(
         if adapters is not None:
             raise UserError("encoder-decoder students share no engine; predict them one by one.")
         return seq2seq_dialogues(
-            model_path=model_path,
-            dtype=config.dtype,
-            sampling=sampling.model_dump(mode="json"),
-            seed=seed,
-            replicas=config.replicas,
-            batch_rows=config.batch_rows,
-            gpus=int(resolve_device(config.device) == "gpu"),
+            **_seq2seq_settings(model_path, config, sampling, seed),
             ask=ask,
             schema=schema,
             log_probs=log_probs,

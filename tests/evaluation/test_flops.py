@@ -38,18 +38,8 @@ from kard_ray.evaluation.flops import (
     training_flops,
 )
 from kard_ray.evaluation.model_shape import ModelShape, Stack, encoder_shape, model_shape
+from tests.evaluation.sizes import GROUPED, SIZES
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 80,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-GROUPED: dict[str, Any] = SIZES | {"num_key_value_heads": 2}
 GPT2 = {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "bos_token_id": 1, "eos_token_id": 2}
 OPT: dict[str, Any] = {
     "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 72

@@ -19,18 +19,8 @@ from kard_ray.evaluation.model_shape import (
     shape_of_model,
 )
 from kard_ray.runtime.errors import UserError
+from tests.evaluation.sizes import GROUPED, SIZES
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 80,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-GROUPED = SIZES | {"num_key_value_heads": 2}
 OWN_NAMES: dict[str, dict[str, Any]] = {
     "gpt_neox": SIZES,
     "gpt2": {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4},
