@@ -83,7 +83,7 @@ class Inputs(Lineage):
             questions=self.selected("train"),
             rationales=self._rationales(),
             silver=self._silver() if self.learns_from_silver(method) else None,
-            found=self._question_passages() if made.passages_from == "question" else None,
+            found=self._question_passages() if self.learns_from_found(method) else None,
             compressed=self._compressed() if symbolic else None,
             shots=self._nearest_questions() if symbolic and curriculum.examples else None,
             fractions=fractions(curriculum.schedule) if made.curriculum != "none" else (),
@@ -134,6 +134,7 @@ class Inputs(Lineage):
         from kard_ray.runtime.models import resolve_model
         from kard_ray.student.config import ADAPTER_FOLDER, CUES, MODEL_FOLDER
         from kard_ray.student.methods.prompted import STEPS
+        from kard_ray.student.mixing import ANSWER_CUE
 
         recipe, asked = self.recipe, METHODS[method]
         sources = self.sources(method, new=new)
@@ -167,6 +168,7 @@ class Inputs(Lineage):
             passages=recipe.student.passages,
             cues=cues,
             reasons=asked.uses_rationales and not asked.multi_task if asked.trained else cues == (STEPS,),
+            answer_cue=ANSWER_CUE if recipe.student.answer_weight and asked.trained else cues[-1],
             shots=self.shots(method, questions),
             stop=asked.stop,
             ask_below=recipe.prediction.ask_below if new and asked.alone_and_with_passages else None,

@@ -217,10 +217,14 @@ class Lineage:
         inputs = self._keys(self.benchmark_artifact, self.rationales_artifact)
         if self.learns_from_silver(method):
             inputs |= self._keys(self.silver_artifact)
-        if made.passages_from == "question":
+        if self.learns_from_found(method):
             inputs |= self._keys(self.question_passages_artifact)
         if made.passages_from == "none":
             del config["passages"]
+        if made.passages_from != "rationale":
+            config.pop("found_share", None)
+        if made.multi_task or not made.uses_rationales:
+            config.pop("answer_weight", None)
         if made.curriculum == "none":
             del config["stage_schedule"]
         else:
@@ -234,6 +238,11 @@ class Lineage:
         if not made.uses_rationales:
             del config["rationales"], config["choose"]
         return self._artifact(f"train/{method}", VERSION, config, inputs)
+
+    def learns_from_found(self, method: MethodName) -> bool:
+        """Whether what training questions find decides training rows: of all rows, or of ``student.found_share``."""
+        made = METHODS[method].passages_from
+        return made == "question" or (made == "rationale" and self.recipe.student.found_share > 0)
 
     def learns_from_silver(self, method: MethodName) -> bool:
         """Whether silver passages decide training rows: the method reads them, or its rationales are chosen by them."""

@@ -105,9 +105,9 @@ class Pipeline(Inputs):
 
     def _is_idle(self, stage: str) -> bool:
         """Whether nothing in the recipe asks for ``stage``."""
-        trained = [METHODS[method] for method in self._methods("train")]
+        trained = self._methods("train")
         if stage == "question_passages":
-            return all(method.passages_from != "question" for method in trained)
+            return not any(self.learns_from_found(method) for method in trained)
         if stage in ("rationales", "silver"):
             return not trained and self.symbolic_config is None
         if stage == "examples" and self.recipe.curriculum.examples == 0:

@@ -143,6 +143,14 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
         ),
         ("prediction.sources=[silver, bm25]", {"predict/kard", "predict/kard_intern", "report"}),
         ("student.alpha=0.5", steps_of(lambda method: method.multi_task)),
+        (
+            "student.answer_weight=0.5",
+            steps_of(lambda method: method.trained and method.uses_rationales and not method.multi_task),
+        ),
+        (
+            "student.found_share=0.5",
+            steps_of(lambda method: method.trained and method.passages_from == "rationale"),
+        ),
         ("prediction.sampling.max_tokens=9", {*PREDICTIONS, "report"}),
         ("benchmark.name=other", {"benchmark", *OF_QUESTIONS}),
         ("answer_form=letter", {*OF_TEACHER, *PREDICTIONS}),
@@ -152,6 +160,12 @@ def test_a_field_changes_its_stage_and_what_is_made_from_it(
     recipe_path: str, override: str, labels: set[str]
 ) -> None:
     assert changed(recipe_path, override) == labels
+
+
+def test_what_options_are_scored_behind_is_part_of_answers_whose_options_are(recipe_path: str) -> None:
+    scored = "prediction.answer=options"
+    plain, behind = keys(recipe_path, scored), keys(recipe_path, scored, "prediction.options_behind=both")
+    assert {label for label in plain if plain[label] != behind[label]} == {*PREDICTIONS, "report"}
 
 
 def test_rationales_chosen_by_their_passages_make_students_depend_on_silver_ones(recipe_path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Literal
 
@@ -54,6 +54,8 @@ WRITTEN = pa.schema(
 
 _PROMPTS = pa.list_(pa.int32())
 
+OptionsBehind = Literal["rationale", "question", "both"]
+
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeSource:
@@ -82,6 +84,10 @@ class Manner:
     score_options: Literal["sum", "mean"] | None = (
         None  # of log p over an option's tokens; None: it writes its answer
     )
+    # What the options are scored behind: the rationale that it wrote, the question alone, or both, of which the mean
+    # counts. Behind the question the prompt ends with ``answer_cue``.
+    options_behind: OptionsBehind = "rationale"
+    answer_cue: str = DEFAULT_CUE
     # A student that reads is first asked without passages, and is believed when it is at least this confident.
     ask_below: float | None = None
     adapter: str = ""  # folder of its LoRA adapter; empty: the model that the engine runs is the student
@@ -222,7 +228,7 @@ class Asking:
                     prompt_ids(renderer, manner, row, passages, sample.texts) for sample in asked.samples
                 ]
             last = turn == len(manner.cues) - 1
-            if last and scored and not manner.reasons:
+            if last and scored and (not manner.reasons or manner.options_behind == "question"):
                 break  # there is nothing to write but the answer
             stop = (*manner.stop, _CONCLUSION) if last and scored else manner.stop
             replies = yield [
@@ -241,20 +247,39 @@ class Asking:
                     before=opening(manner.cues[turn]),
                 )
         if scored:
-            yield from self._score(row, prompts, asked)
+            if manner.options_behind == "question":
+                prompts = [self._at_once(row, passages)] * manner.samples
+            yield from self._score(row, prompts, asked, passages)
         return asked
 
+    def _at_once(self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The prompt of a student that answers without a rationale."""
+        manner = self.manners[row[STUDENT]]
+        return prompt_ids(
+            self.renderers[row[STUDENT]], replace(manner, cues=(manner.answer_cue,)), row, passages, ()
+        )
+
     def _score(
-        self, row: Mapping[str, Any], prompts: Sequence[Sequence[int]], asked: _Asked
+        self,
+        row: Mapping[str, Any],
+        prompts: Sequence[Sequence[int]],
+        asked: _Asked,
+        passages: Sequence[Mapping[str, Any]],
     ) -> Generator[Sequence[Request], Sequence[Reply], None]:
         """Have each sample conclude with its most probable option.
 
         All options share the beginning of the text, so only the tokens from where they part are scored.
         """
         manner = self.manners[row[STUDENT]]
+        behind = [
+            (prompt, sample.texts[-1].strip() if len(sample.texts) == len(manner.cues) else "")
+            for sample, prompt in zip(asked.samples, prompts, strict=True)
+        ]
+        both = manner.options_behind == "both" and manner.reasons
+        if both:  # the same for all samples, so it is asked once
+            behind.append((self._at_once(row, passages), ""))
         requests: list[Score] = []
-        for sample, prompt in zip(asked.samples, prompts, strict=True):
-            reasoned = sample.texts[-1].strip() if len(sample.texts) == len(manner.cues) else ""
+        for prompt, reasoned in behind:
             texts = [
                 self._target(row[STUDENT], reasoned, row["options"], at) for at in range(len(row["options"]))
             ]
@@ -265,7 +290,9 @@ class Asking:
         replies = yield requests
         asked.seconds += max(reply.seconds for reply in replies)
         size = len(row["options"])
-        for number, sample in enumerate(asked.samples):
+        log_probs: list[list[float]] = []  # of the options, in nats, behind each of `behind`
+        scores: list[list[float]] = []
+        for number in range(len(behind)):
             told = replies[number * size : (number + 1) * size]
             first = requests[number * size]
             begun = 0 if self.renderers[row[STUDENT]].encoder_decoder else len(first.begun)
@@ -277,9 +304,16 @@ class Asking:
                 }
             )
             sums = [math.fsum(reply.log_probs) for reply in told]
-            by = sums if manner.score_options == "sum" else [
-                total / len(reply.tokens) for total, reply in zip(sums, told, strict=True)
-            ]  # fmt: skip
+            log_probs.append(sums)
+            scores.append(
+                sums
+                if manner.score_options == "sum"
+                else [total / len(reply.tokens) for total, reply in zip(sums, told, strict=True)]
+            )
+        for sample, sums, by in zip(asked.samples, log_probs, scores, strict=False):
+            if both:
+                sums = [(a + b) / 2 for a, b in zip(sums, log_probs[-1], strict=True)]
+                by = [(a + b) / 2 for a, b in zip(by, scores[-1], strict=True)]
             sample.option = by.index(max(by))
             sample.option_log_probs = sums
             sample.confidence = 1.0 / math.fsum(math.exp(other - by[sample.option]) for other in by)

@@ -27,6 +27,7 @@ from kard_ray.evaluation.asking import (
     Asking,
     KnowledgeSource,
     Manner,
+    OptionsBehind,
     StudentPrompts,
 )
 from kard_ray.evaluation.reading import SAMPLES, read_samples
@@ -89,6 +90,8 @@ class PredictionConfig(Frozen):
     # options: after the rationale, the option whose conclusion is most probable; open questions are read as ever
     answer: Literal["generated", "options"] = "generated"
     option_score: Literal["sum", "mean"] = "sum"  # of log p over the tokens of an option's conclusion
+    # What options are scored behind: the rationale, the question alone (nothing is written first), or both: their mean
+    options_behind: OptionsBehind = "rationale"
     confidence: bool = (
         True  # also how probable the student held its answer; costs a little of the engine's speed
     )
@@ -97,8 +100,17 @@ class PredictionConfig(Frozen):
     sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
     engine: EngineConfig = EngineConfig()
 
+    def content(self) -> dict[str, Any]:
+        """As every configuration's; what options are scored behind counts where they are."""
+        plain = super().content()
+        if self.answer == "generated" or self.options_behind == "rationale":
+            del plain["options_behind"]
+        return plain
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.options_behind != "rationale" and self.answer != "options":
+            raise ValueError(f"options_behind is {self.options_behind}, which needs answer: options")
         if self.votes > 1 and self.sampling.temperature == 0:
             raise ValueError(
                 f"votes is {self.votes}, but sampling.temperature is 0, which draws the same text each time; set a "
@@ -144,6 +156,7 @@ class Prediction:
         DEFAULT_CUE,
     )  # the ones that the student was trained with, asked one after the other
     reasons: bool = True  # whether what it writes in its last pass begins with a rationale
+    answer_cue: str = DEFAULT_CUE  # what it is asked with to answer at once
     shots: Mapping[str, Sequence[Shot]] = field(
         default_factory=dict
     )  # worked examples by the question's pattern
@@ -176,6 +189,8 @@ class Prediction:
             samples=config.votes,
             seed=self.seed if config.sampling.temperature > 0 else None,
             score_options=config.option_score if config.answer == "options" else None,
+            options_behind=config.options_behind if self.reasons and len(self.cues) == 1 else "rationale",
+            answer_cue=self.answer_cue,
             ask_below=self.ask_below,
         )
 

@@ -39,6 +39,12 @@ class StudentConfig(Frozen):
         "random"  # which of the kept ones: any, the shortest, or those best supported by their passages
     )
     alpha: float = Field(0.3, ge=0, le=1)  # of the answer's loss in two tasks (hard-coded in SKIntern's code)
+    # Share of the loss for answering at once, in methods of one task that write rationales; 0: KARD as it is published.
+    # One row per question says its answer behind the cue "Answer:", from what its rationale is written from.
+    answer_weight: float = Field(0.0, ge=0, lt=1)
+    # Share of the rows of methods that read a rationale's passages which read what the question finds, as at test; 0:
+    # KARD as it is published, whose student never meets a passage that does not help.
+    found_share: float = Field(0.0, ge=0, le=1)
     epochs: float = Field(3.0, gt=0)
     batch_size: int = Field(16, ge=1)  # rows per optimizer step, over all workers
     micro_batch_tokens: int = Field(8192, ge=1)  # in one worker's forward pass; one row at least
@@ -97,8 +103,11 @@ class StudentConfig(Frozen):
         return self
 
     def content(self) -> dict[str, Any]:
-        """As every configuration's; what only counts with held-out questions is left out without them."""
+        """As every configuration's; what makes no difference is left out."""
         plain = super().content()
+        for name in ("answer_weight", "found_share"):
+            if plain[name] == 0:
+                del plain[name]
         if self.held_out == 0:
             del plain["evaluations"], plain["best"]
         return plain

@@ -11,6 +11,7 @@ from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.student.help import Help, Shot
 from kard_ray.student.methods.base import Evidence, Example, Given, Method
+from kard_ray.student.mixing import with_answers, with_found
 from kard_ray.student.rationale_choice import Choice, ordered
 from kard_ray.student.rendering import DEFAULT_CUE, Renderer
 
@@ -104,12 +105,16 @@ def build_examples(
     alpha: float,
     shots: Mapping[str, Sequence[Shot]] | None = None,
     fractions: tuple[float, ...] = (),
+    answer_weight: float = 0.0,
+    found_share: float = 0.0,
+    seed: int = 0,
 ) -> list[Example]:
     """Rows of ``method`` for ``questions``, by ascending stage and then in question order.
 
     ``found`` is as in :func:`passages_by_question`, ``shots`` as in :func:`shots_by_question`. Methods without
     rationales are given only the questions that have one too, so that methods are compared on the same training
-    questions. Raises ValueError for a curriculum without ``fractions``.
+    questions. ``answer_weight``, ``found_share`` and ``seed`` are those of the student's configuration. Raises
+    ValueError for a curriculum without ``fractions``.
     """
     if method.curriculum != "none" and not fractions:
         raise ValueError(f"{method.name} has a curriculum, which needs the fractions of its stages")
@@ -117,17 +122,23 @@ def build_examples(
     for question in questions:
         items = evidence.get(question.question_id, [])
         if items:
+            passages_found = found.get(question.question_id, ())
+            if method.passages_from == "rationale":
+                items = with_found(items, passages_found, found_share, f"{seed}:{question.question_id}")
             given = Given(
                 question=question,
                 evidence=items,
-                found=found.get(question.question_id, ()),
+                found=passages_found,
                 shots=(shots or {}).get(question.question_id, ()),
                 passages=passages,
                 form=form,
                 alpha=alpha,
                 fractions=fractions,
             )
-            rows += method.examples(given)
+            of_question = list(method.examples(given))
+            if answer_weight and method.uses_rationales and not method.multi_task:
+                of_question = with_answers(of_question, given, answer_weight)
+            rows += of_question
     return sorted(rows, key=lambda row: row.stage)
 
 

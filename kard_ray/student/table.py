@@ -66,6 +66,9 @@ def training_table(
         form=form,
         alpha=config.alpha,
         fractions=inputs.fractions,
+        answer_weight=config.answer_weight,
+        found_share=config.found_share,
+        seed=config.seed,
     )
     if not examples:
         raise UserError(

@@ -171,6 +171,35 @@ def test_a_student_that_only_answers_writes_nothing_where_options_are_scored(man
     assert row["samples"][0]["texts"][0].startswith("So the answer is ")
 
 
+def test_options_can_be_scored_at_once_in_place_of_a_rationale(manner: Manner) -> None:
+    scoring = replace(manner, score_options="sum", options_behind="question", answer_cue="Answer:")
+    engine = Engine(scoring)
+    row = ask(scoring, engine)
+    assert len(engine.rounds) == 1  # nothing is written
+    assert all(prompt.endswith("Answer:") for prompt in engine.prompts(0))
+    whole = {engine.tokenizer.decode([*r.begun, *r.scored]) for r in engine.rounds[0] if isinstance(r, Score)}
+    assert whole == {f" So the answer is {option}." for option in ASKED.options}
+    assert row["samples"][0]["texts"][0].startswith("So the answer is ")
+
+
+def test_options_scored_both_ways_are_judged_by_the_mean(manner: Manner) -> None:
+    scoring = replace(
+        manner, score_options="mean", options_behind="both", answer_cue="Answer:", samples=2, seed=0
+    )
+    engine = Engine(scoring, "It is by the sea.", "It is a large town.")
+    row = ask(scoring, engine)
+    scores = [r for r in engine.rounds[1] if isinstance(r, Score)]
+    assert len(scores) == 9  # two rationales, and once the question alone
+    assert [prompt.endswith("Answer:") for prompt in engine.prompts(1)] == [False] * 6 + [True] * 3
+    sums = [sum(-1.0 if token % 2 else -0.25 for token in r.scored) for r in scores]
+    means = [s / len(r.scored) for s, r in zip(sums, scores, strict=True)]
+    for at, sample in enumerate(row["samples"]):
+        by = [(means[3 * at + n] + means[6 + n]) / 2 for n in range(3)]
+        assert sample["option"] == by.index(max(by))
+        assert sample["option_log_probs"] == [(sums[3 * at + n] + sums[6 + n]) / 2 for n in range(3)]
+    assert len(row["calls"]) == 1 + 3  # two drawn texts of one prompt are one call
+
+
 def test_a_cue_that_begins_the_conclusion_leaves_only_the_option_to_score(manner: Manner) -> None:
     scoring = replace(
         manner, score_options="sum", reasons=False, cues=("Let's think step by step.", "So the answer is")
