@@ -7,14 +7,21 @@ A chart is 560 units wide and scales with its column: text stays readable on a p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 
-WIDTH = 560
-COLOURS = 12
-_CHARACTER = 6.9  # mean width of a character of a label, in units
-_DASHES = ("", "6 3", "2 3")  # lines beyond COLOURS
+from kard_ray.comparison.svg import (
+    CHARACTER,
+    COLOURS,
+    WIDTH,
+    Plane,
+    dash,
+    drawing,
+    label_width,
+    rule,
+    words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,63 +68,10 @@ class Divided:
     counts: Sequence[float]
 
 
-@dataclass(slots=True)
-class _Plane:
-    """The area of a chart with two axes; ``x`` and ``y`` give units on the page."""
-
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    log_x: bool = False
-    height: int = 320
-    left: int = 60
-    right: int = 24
-    top: int = 12
-    bottom: int = 42
-    parts: list[str] = field(default_factory=list)
-
-    def x(self, value: float) -> float:
-        low, high = self.x_range
-        if self.log_x:
-            low, high, value = math.log10(low), math.log10(high), math.log10(value)
-        return self.left + (value - low) / (high - low) * (WIDTH - self.left - self.right)
-
-    def y(self, value: float) -> float:
-        low, high = self.y_range
-        return (
-            self.height - self.bottom - (value - low) / (high - low) * (self.height - self.top - self.bottom)
-        )
-
-    def axes(
-        self,
-        x_ticks: Sequence[float],
-        y_ticks: Sequence[float],
-        *,
-        x_name: str,
-        y_name: str,
-        x_text: Callable[[float], str],
-        y_text: Callable[[float], str],
-    ) -> None:
-        """Grid lines, ticks and names."""
-        floor = self.height - self.bottom
-        for tick in y_ticks:
-            at = self.y(tick)
-            self.parts.append(_line(self.left, at, WIDTH - self.right, at, "grid"))
-            self.parts.append(_text(self.left - 7, at + 4, y_text(tick), "tick end"))
-        for tick in x_ticks:
-            at = self.x(tick)
-            self.parts.append(_line(at, floor, at, floor + 4, "axis"))
-            self.parts.append(_text(at, floor + 17, x_text(tick), "tick mid"))
-        self.parts.append(_line(self.left, floor, WIDTH - self.right, floor, "axis"))
-        middle = (self.left + WIDTH - self.right) / 2
-        self.parts.append(_text(middle, self.height - 5, x_name, "name mid"))
-        turn = f' transform="rotate(-90 13 {(self.top + floor) / 2:.1f})"'
-        self.parts.append(_text(13, (self.top + floor) / 2, y_name, "name mid", turn))
-
-
 def bars(rows: Sequence[Bar], *, title: str, mark: float | None = None) -> str:
     """Horizontal bars from 0 to 100 % with whiskers; ``mark`` is a dashed line, such as chance."""
     row, top = 26, 6
-    left = _label_width(bar.label for bar in rows)
+    left = label_width(bar.label for bar in rows)
     height = top + row * len(rows) + 24
     floor = height - 22
     ceiling = min(1.0, max(0.05, mark or 0.0, *(bar.high for bar in rows)) * 1.06)
@@ -127,8 +81,8 @@ def bars(rows: Sequence[Bar], *, title: str, mark: float | None = None) -> str:
     def at(value: float) -> float:
         return left + value / ceiling * room
 
-    parts = [_line(at(tick), top, at(tick), floor, "grid") for tick in ticks]
-    parts += [_text(at(tick), floor + 15, percent(tick), "tick mid") for tick in ticks]
+    parts = [rule(at(tick), top, at(tick), floor, "grid") for tick in ticks]
+    parts += [words(at(tick), floor + 15, percent(tick), "tick mid") for tick in ticks]
     for number, bar in enumerate(rows):
         y = top + row * number
         middle = y + row / 2
@@ -136,18 +90,18 @@ def bars(rows: Sequence[Bar], *, title: str, mark: float | None = None) -> str:
         told = bar.note or f"{bar.label}: {percent(bar.value, 1)}"
         parts.append(
             f"<g><title>{escape(told)}</title>"
-            + _text(left - 8, middle + 4, bar.label, "label end")
+            + words(left - 8, middle + 4, bar.label, "label end")
             + f'<rect x="{left}" y="{y + 5}" width="{max(0.0, at(bar.value) - left):.1f}" height="{row - 10}" rx="2" '
             f'style="fill:var(--c{bar.colour % COLOURS})"{faint}/>'
-            + _line(at(bar.low), middle, at(bar.high), middle, "whisker")
-            + _line(at(bar.low), middle - 4, at(bar.low), middle + 4, "whisker")
-            + _line(at(bar.high), middle - 4, at(bar.high), middle + 4, "whisker")
-            + _text(at(max(bar.high, bar.value)) + 6, middle + 4, percent(bar.value, 1), "value")
+            + rule(at(bar.low), middle, at(bar.high), middle, "whisker")
+            + rule(at(bar.low), middle - 4, at(bar.low), middle + 4, "whisker")
+            + rule(at(bar.high), middle - 4, at(bar.high), middle + 4, "whisker")
+            + words(at(max(bar.high, bar.value)) + 6, middle + 4, percent(bar.value, 1), "value")
             + "</g>"
         )
     if mark is not None:
-        parts.append(_line(at(mark), top, at(mark), floor, "mark"))
-    return _svg(parts, height, title)
+        parts.append(rule(at(mark), top, at(mark), floor, "mark"))
+    return drawing(parts, height, title)
 
 
 def scatter(
@@ -155,8 +109,8 @@ def scatter(
 ) -> str:
     """Points with intervals; the horizontal axis is logarithmic."""
     x_low, x_high = min(p.x for p in points), max(p.x for p in points)
-    y_low, y_high = _widened(min(p.low for p in points), max(p.high for p in points), 0.0, 1.0)
-    plane = _Plane((x_low / 1.5, x_high * 1.5), (y_low, y_high), log_x=True, height=360)
+    y_low, y_high = widened(min(p.low for p in points), max(p.high for p in points), 0.0, 1.0)
+    plane = Plane((x_low / 1.5, x_high * 1.5), (y_low, y_high), log_x=True, height=360)
     plane.axes(
         log_ticks(*plane.x_range), nice_ticks(y_low, y_high),
         x_name=x_name, y_name=y_name, x_text=x_text, y_text=percent,
@@ -173,9 +127,9 @@ def scatter(
             f'style="stroke:{colour}" class="interval"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" style="{inside}"/></g>'
         )
-        left, base, kind = _free_place(x, y, len(point.label) * _CHARACTER, taken)
-        plane.parts.append(_text(left, base, point.label, f"label halo {kind}"))
-    return _svg(plane.parts, plane.height, title)
+        left, base, kind = _free_place(x, y, len(point.label) * CHARACTER, taken)
+        plane.parts.append(words(left, base, point.label, f"label halo {kind}"))
+    return drawing(plane.parts, plane.height, title)
 
 
 def _free_place(
@@ -208,11 +162,11 @@ def lines(
     """Lines over a common axis; see :func:`legend` for their names."""
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
-    low, high = _widened(min(ys), max(ys), *y_bounds)
+    low, high = widened(min(ys), max(ys), *y_bounds)
     x_low, x_high = min(xs), max(xs)
     if x_low == x_high:
         x_low, x_high = x_low - 0.5, x_high + 0.5
-    plane = _Plane((x_low, x_high), (low, high))
+    plane = Plane((x_low, x_high), (low, high))
     ticks = nice_ticks(x_low, x_high)
     if x_whole:
         ticks = [tick for tick in ticks if tick == round(tick)]
@@ -228,9 +182,9 @@ def lines(
         plane.parts.append(
             f"<g><title>{escape(line.label)}</title>"
             f'<polyline points="{path}" class="line" style="stroke:{colour}" '
-            f'stroke-dasharray="{_dash(line.colour)}"/>{dots}</g>'
+            f'stroke-dasharray="{dash(line.colour)}"/>{dots}</g>'
         )
-    return _svg(plane.parts, plane.height, title)
+    return drawing(plane.parts, plane.height, title)
 
 
 def divided(
@@ -242,19 +196,19 @@ def divided(
     With ``shares`` all bars are of one length, else each is as long as its sum.
     """
     row, top = 30, 4
-    left = _label_width(bar.label for bar in rows)
+    left = label_width(bar.label for bar in rows)
     room = WIDTH - left - 8
     parts = []
     for number, bar in enumerate(rows):
         y, x = top + row * number, float(left)
         total = sum(bar.counts) or 1.0
         whole = total if shares else max(sum(other.counts) for other in rows) or 1.0
-        parts.append(_text(left - 8, y + row / 2 + 4, bar.label, "label end"))
+        parts.append(words(left - 8, y + row / 2 + 4, bar.label, "label end"))
         for part, (name, count) in enumerate(zip(names, bar.counts, strict=True)):
             width = count / whole * room
             told = f"{bar.label}, {name}: {text(count)} of {text(total)}"
             inside = (
-                _text(x + width / 2, y + row / 2 + 4, text(count), "inside mid")
+                words(x + width / 2, y + row / 2 + 4, text(count), "inside mid")
                 if width > 8 + 7 * len(text(count))
                 else ""
             )
@@ -263,7 +217,7 @@ def divided(
                 f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="{row - 8}" class="p{part}"/>{inside}</g>'
             )
             x += width
-    return _svg(parts, top * 2 + row * len(rows), title)
+    return drawing(parts, top * 2 + row * len(rows), title)
 
 
 def legend(names: Sequence[tuple[str, int]], *, parts: bool = False) -> str:
@@ -274,7 +228,7 @@ def legend(names: Sequence[tuple[str, int]], *, parts: bool = False) -> str:
             f'<rect width="22" height="10" class="p{colour}"/>'
             if parts
             else f'<line x1="0" y1="5" x2="22" y2="5" class="line" style="stroke:var(--c{colour % COLOURS})" '
-            f'stroke-dasharray="{_dash(colour)}"/>'
+            f'stroke-dasharray="{dash(colour)}"/>'
         )
         items.append(f'<li><svg width="22" height="10" aria-hidden="true">{swatch}</svg>{escape(name)}</li>')
     return f'<ul class="legend">{"".join(items)}</ul>'
@@ -318,34 +272,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks or [low]
 
 
-def _widened(low: float, high: float, least: float, most: float) -> tuple[float, float]:
+def widened(low: float, high: float, least: float, most: float) -> tuple[float, float]:
     """The range with a margin of 8 %, inside its bounds; never empty."""
     margin = (high - low) * 0.08 or 0.05 * max(1.0, abs(high))
     return max(least, low - margin), min(most, high + margin)
-
-
-# -- SVG -------------------------------------------------------------------------------------------------------------
-
-
-def _dash(colour: int) -> str:
-    return _DASHES[(colour // COLOURS) % len(_DASHES)]
-
-
-def _label_width(labels: Iterable[str]) -> int:
-    longest = max((len(label) for label in labels), default=0)
-    return min(230, max(60, round(longest * _CHARACTER) + 14))
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
-
-
-def _text(x: float, y: float, text: str, kind: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}"{more}>{escape(text)}</text>'
-
-
-def _svg(parts: Sequence[str], height: float, title: str) -> str:
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
-        f"{''.join(parts)}</svg>"
-    )

@@ -9,6 +9,7 @@ from typing import Any
 from kard_ray.comparison import charts
 from kard_ray.comparison.charts import flops_text, legend, percent
 from kard_ray.comparison.labels import Labels, method_name
+from kard_ray.comparison.markup import figure
 from kard_ray.comparison.results import SILVER
 from kard_ray.comparison.tables import kinds_of, pooled_errors
 
@@ -30,11 +31,6 @@ def all_figures(results: Mapping[str, Any], labels: Labels) -> list[str]:
     ]
 
 
-def _figure(title: str, body: str, caption: str, *, wide: bool = False) -> str:
-    kind = ' class="wide"' if wide else ""
-    return f"<figure{kind}><h3>{escape(title)}</h3>{body}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
 def _accuracy(rows: Sequence[Row], labels: Labels, chance: float | None) -> list[str]:
     bars = [
         charts.Bar(
@@ -48,7 +44,7 @@ def _accuracy(rows: Sequence[Row], labels: Labels, chance: float | None) -> list
     told = "Whiskers are 95 % intervals; pale bars read silver passages."
     if chance is not None:
         told += f" The dashed line is chance, {percent(chance)}."
-    return [_figure("Accuracy", charts.bars(bars, title="Accuracy of each method", mark=chance), told)]
+    return [figure("Accuracy", charts.bars(bars, title="Accuracy of each method", mark=chance), told)]
 
 
 def _against_flops(rows: Sequence[Row], labels: Labels) -> list[str]:
@@ -67,7 +63,7 @@ def _against_flops(rows: Sequence[Row], labels: Labels) -> list[str]:
         y_name="accuracy", x_text=flops_text,
     )  # fmt: skip
     told = "Prompt, generated tokens, retrieval. Up and to the left is better; hollow points read silver passages."
-    return [_figure("Accuracy against cost", chart, told)]
+    return [figure("Accuracy against cost", chart, told)]
 
 
 def _parts_of_flops(rows: Sequence[Row], labels: Labels) -> list[str]:
@@ -94,7 +90,7 @@ def _parts_of_flops(rows: Sequence[Row], labels: Labels) -> list[str]:
         text=flops_text,
     )
     told = legend([(names[parts[at]], number) for number, at in enumerate(used)], parts=True)
-    return [_figure("Where the FLOPs go", chart + told, "FLOPs per question.")]
+    return [figure("Where the FLOPs go", chart + told, "FLOPs per question.")]
 
 
 def _hits(rows: Sequence[Row], labels: Labels) -> list[str]:
@@ -118,7 +114,7 @@ def _hits(rows: Sequence[Row], labels: Labels) -> list[str]:
         series, title="Hits@k", x_name="passages k", y_name="Hits@k", y_text=percent, y_bounds=(0.0, 1.0)
     )
     told = "Questions with at least one gold passage among the first k that were shown."
-    return [_figure("Retrieval", chart + legend([(line.label, line.colour) for line in series]), told)]
+    return [figure("Retrieval", chart + legend([(line.label, line.colour) for line in series]), told)]
 
 
 def _errors(errors: Sequence[Row], labels: Labels) -> list[str]:
@@ -140,7 +136,7 @@ def _errors(errors: Sequence[Row], labels: Labels) -> list[str]:
     if mended:
         told += f" Silver passages mend: {'; '.join(mended)}."
     legend_ = legend([(name, at) for at, name in enumerate(names)], parts=True)
-    return [_figure("Retrieval or reading", chart + legend_, told)]
+    return [figure("Retrieval or reading", chart + legend_, told)]
 
 
 def _trade_off(gating: Sequence[Row], labels: Labels) -> list[str]:
@@ -172,7 +168,7 @@ def _trade_off(gating: Sequence[Row], labels: Labels) -> list[str]:
             "right all do. In the table the threshold of each half of the questions was chosen on the other half."
         )
         names = legend([(line.label, line.colour) for line in series])
-        figures.append(_figure(f"{name}: asking only when unsure", chart + names, told))
+        figures.append(figure(f"{name}: asking only when unsure", chart + names, told))
     return figures
 
 
@@ -207,7 +203,7 @@ def _learning(cells: Sequence[Row], labels: Labels) -> list[str]:
     )  # fmt: skip
     names = legend([(line.label, line.colour) for line in series])
     told = "Means over spans of steps, first seed. Losses of methods with other targets cannot be compared."
-    return [_figure("Learning", chart + names, told)]
+    return [figure("Learning", chart + names, told)]
 
 
 def _kinds(rows: Sequence[Row], labels: Labels) -> list[str]:
@@ -234,4 +230,4 @@ def _kinds(rows: Sequence[Row], labels: Labels) -> list[str]:
             f"<div><p class='small'><strong>{escape(kind)}</strong>, {number} questions</p>{chart}</div>"
         )
     body = f'<div class="grid">{"".join(groups)}</div>'
-    return [_figure("Accuracy by kind of question", body, "Whiskers are 95 % intervals.", wide=True)]
+    return [figure("Accuracy by kind of question", body, "Whiskers are 95 % intervals.", wide=True)]

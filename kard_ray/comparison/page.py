@@ -7,17 +7,15 @@ security policy allows that script by its hash and no other.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from kard_ray.comparison import figures
 from kard_ray.comparison.charts import flops_text
 from kard_ray.comparison.labels import Labels, published_name
+from kard_ray.comparison.markup import document, shipped, table, table_row
 from kard_ray.comparison.results import SILVER
 from kard_ray.comparison.tables import kinds_of, p_text, points, share, times
 from kard_ray.evaluation.published import FINDINGS
@@ -28,39 +26,22 @@ SURE = 0.05  # a difference with a smaller corrected p-value is marked
 def page(results: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
     """report.html: ``results`` as in results.json, ``examples`` as :func:`make_examples` gives them."""
     labels = Labels(results["rows"])
-    script = _shipped("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
-    title = f"{results['recipe']}: students compared"
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{_shipped('report.css')}</style>",
-            "</head>",
-            "<body>",
-            _header(results),
-            "<main>",
-            _missing(results.get("missing", ())),
-            *_result_table(results, labels),
-            '<h2>Plots</h2><div class="grid">',
-            *figures.all_figures(results, labels),
-            "</div>",
-            *_pairs(results["pairs"], labels),
-            *_published(results["published"]),
-            *_examples(examples, labels, script),
-            "</main>",
-            _footer(results),
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    script = shipped("report.js")
+    body = [
+        _header(results),
+        "<main>",
+        _missing(results.get("missing", ())),
+        *_result_table(results, labels),
+        '<h2>Plots</h2><div class="grid">',
+        *figures.all_figures(results, labels),
+        "</div>",
+        *_pairs(results["pairs"], labels),
+        *_published(results["published"]),
+        *_examples(examples, labels, script),
+        "</main>",
+        _footer(results),
+    ]
+    return document(f"{results['recipe']}: students compared", body, script=script)
 
 
 def data_block(name: str, data: Any) -> str:
@@ -69,10 +50,6 @@ def data_block(name: str, data: Any) -> str:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return f'<script type="application/json" id="{name}">{text}</script>'
-
-
-def _shipped(name: str) -> str:
-    return files("kard_ray.comparison").joinpath(name).read_text(encoding="utf-8")
 
 
 def _header(results: Mapping[str, Any]) -> str:
@@ -95,25 +72,6 @@ def _missing(missing: Sequence[Mapping[str, str]]) -> str:
         return ""
     items = "".join(f"<li>{escape(what['cell'])}: {escape(what['reason'])}</li>" for what in missing)
     return f'<div class="missing"><strong>Not everything is here.</strong><ul>{items}</ul></div>'
-
-
-def _table(head: Sequence[str], lines: Sequence[str], *, left: int = 1) -> str:
-    cells = "".join(
-        f"<th{' class=left' if at < left else ''}>{escape(name)}</th>" for at, name in enumerate(head)
-    )
-    body = "".join(lines)
-    return (
-        f'<div class="panel scroll"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
-
-
-def _cells(values: Sequence[str], *, left: int = 1, best: Sequence[bool] = (), kind: str = "") -> str:
-    marked = [
-        f' class="{"left" if at < left else "best" if at < len(best) and best[at] else ""}"'
-        for at in range(len(values))
-    ]
-    cells = "".join(f"<td{mark}>{value}</td>" for mark, value in zip(marked, values, strict=True))
-    return f"<tr{f' class={kind}' if kind else ''}>{cells}</tr>"
 
 
 def _result_table(results: Mapping[str, Any], labels: Labels) -> list[str]:
@@ -139,7 +97,7 @@ def _result_table(results: Mapping[str, Any], labels: Labels) -> list[str]:
             False,
             *(value == top[kind] for kind, value in shares.items()),
         ]
-        lines.append(_cells(values, best=() if bound else best, kind="bound" if bound else ""))
+        lines.append(table_row(values, best=() if bound else best, kind="bound" if bound else ""))
     told = (
         "Accuracy in per cent; the best of each column is bold, without silver passages, which are found with the "
         "teacher's rationale and show what better retrieval could give. Intervals come from a bootstrap over "
@@ -149,7 +107,7 @@ def _result_table(results: Mapping[str, Any], labels: Labels) -> list[str]:
     return [
         "<h2>Results</h2>",
         f"<p class='soft'>{escape(told)}</p>",
-        _table(head, lines),
+        table(head, lines),
         *_costs(rows, labels),
     ]
 
@@ -170,7 +128,7 @@ def _costs(rows: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
             times(row["flops_relative"]),
             times(row["prefill_relative"]),
         ]
-        lines.append(_cells(values, kind="bound" if row["passages"] == SILVER else ""))
+        lines.append(table_row(values, kind="bound" if row["passages"] == SILVER else ""))
     unit = rows[0]["flops_relative_to"] if rows else None
     told = (
         "Tokens, seconds and FLOPs are per question; seconds are those in the engine, with others beside it."
@@ -182,7 +140,7 @@ def _costs(rows: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
         )
     head = ["method", "million weights", "training, minutes", "tokens in", "tokens out", "seconds, median"]
     head += ["seconds, 95 %", "FLOPs", "relative", "relative, prompts"]
-    return ["<h2>Cost</h2>", f"<p class='soft'>{escape(told)}</p>", _table(head, lines)]
+    return ["<h2>Cost</h2>", f"<p class='soft'>{escape(told)}</p>", table(head, lines)]
 
 
 def _of(row: Mapping[str, Any], kind: str) -> float | None:
@@ -195,7 +153,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
     if not pairs:
         return []
     lines = [
-        _cells(
+        table_row(
             [
                 escape(labels.by_id[pair["a"]]),
                 escape(labels.by_id[pair["b"]]),
@@ -213,14 +171,14 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
         f"tests of this table (Holm); values below {SURE} are marked."
     )
     head = ["first", "second", "difference", "95 % interval", "p", "p, corrected"]
-    return ["<h2>Differences</h2>", f"<p class='soft'>{escape(told)}</p>", _table(head, lines, left=2)]
+    return ["<h2>Differences</h2>", f"<p class='soft'>{escape(told)}</p>", table(head, lines, left=2)]
 
 
 def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:
     if not published:
         return []
     lines = [
-        _cells(
+        table_row(
             [
                 escape(published_name(row)),
                 escape(row["student"]),
@@ -240,7 +198,7 @@ def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:
         for note in FINDINGS
     ]
     return [
-        "<h2>Published numbers</h2>", f"<p class='soft'>{told}</p>", _table(head, lines, left=3),
+        "<h2>Published numbers</h2>", f"<p class='soft'>{told}</p>", table(head, lines, left=3),
         "<p>What the papers say beside, and what is odd in their numbers:</p>",
         f"<ul>{''.join(notes)}</ul>",
     ]  # fmt: skip
