@@ -18,6 +18,8 @@ from kard_ray.student.config import StudentConfig
 
 Measure = Literal["loss", "accuracy"]
 
+HELD_OUT = "held_out_"  # what is measured is reported and shown as held_out_loss or held_out_accuracy
+
 
 @dataclass(frozen=True, slots=True)
 class Gold:

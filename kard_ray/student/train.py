@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -80,8 +81,12 @@ def train(
     config: StudentConfig,
     form: AnswerForm,
     artifact: Artifact,
+    callbacks: Sequence[UserCallback] = (),
 ) -> Manifest:
-    """Train the student of ``method`` on rows made from ``inputs``; it is stored in ``artifact`` under ``model/``."""
+    """Train the student of ``method`` on rows made from ``inputs``; it is stored in ``artifact`` under ``model/``.
+
+    ``callbacks`` of Ray Train are told what the workers report; without any the stage's progress is shown.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     check_requirements(config, run_is_local=artifact.run.is_local)
@@ -125,7 +130,7 @@ def train(
             storage_path=_storage(artifact),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[_ShowProgress(f"train {method}")],  # type: ignore[list-item]
+            callbacks=list(callbacks) or [_ShowProgress(f"train {method}")],  # type: ignore[list-item,arg-type]
             worker_runtime_env={} if config.gpus_per_worker else {"env_vars": CPU_ENVIRONMENT},
         ),
     )

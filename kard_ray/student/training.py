@@ -34,7 +34,7 @@ from kard_ray.student.batching import (
 )
 from kard_ray.student.checkpointing import Progress, finished, restore, unfinished
 from kard_ray.student.config import StudentConfig
-from kard_ray.student.held_out import Gold, is_better, measured_by
+from kard_ray.student.held_out import HELD_OUT, Gold, is_better, measured_by
 from kard_ray.student.loading import load_student
 from kard_ray.student.loss import target_loss
 from kard_ray.student.measuring import Examiner, Row
@@ -130,21 +130,23 @@ def train_student(loop: dict[str, Any]) -> None:
         progress.step = number + 1
         progress.curve.append(row)
         shown.append(row)
+        seen: dict[str, float] = {}
         if examiner is not None and number + 1 in looks:
             value = examiner.value(model, device)
             _remember(progress, value, optimizer, config, rank=rank)
-            shown.append({"step": number + 1, f"held_out_{measured_by(config)}": value})
+            seen = {HELD_OUT + measured_by(config): value}
+            shown.append({"step": number + 1, **seen})
 
         last = number + 1 == len(plan)
         now = time.monotonic()
-        wish = _METRICS if now - reported >= _REPORT_SECONDS else _NOTHING
+        wish = _METRICS if seen or now - reported >= _REPORT_SECONDS else _NOTHING
         due = _agreed(_CHECKPOINT if last or now - saved >= config.checkpoint_seconds else wish, world)
         if due == _NOTHING:
             continue
         for tracker in trackers:
             tracker.write(shown)
         shown = []
-        metrics = row | {"steps": len(plan), "resumed_at_step": first_step}
+        metrics = row | seen | {"steps": len(plan), "resumed_at_step": first_step}
         if due == _METRICS:
             ray.train.report(metrics)
         elif last:
