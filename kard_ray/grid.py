@@ -12,11 +12,10 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
-from kard_ray.comparison.config import Changes, CompareConfig
+from kard_ray.comparison.config import CompareConfig
 from kard_ray.pipeline import STAGES, Pipeline, Step
-from kard_ray.recipe import Recipe, parse_recipe
+from kard_ray.recipe import Recipe, change_recipe
 from kard_ray.runtime.artifacts import Artifact, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS, MethodName
@@ -90,7 +89,6 @@ def make_cells(recipe: Recipe, run: RunDirectory) -> list[Cell]:
     compare = recipe.compare
     _require_known(recipe)
     base = Pipeline(recipe, run)
-    tree = recipe.model_dump(mode="json")
     students = compare.students or {default_student(recipe): {}}
     cells: list[Cell] = []
     mistakes: list[str] = []
@@ -101,7 +99,8 @@ def make_cells(recipe: Recipe, run: RunDirectory) -> list[Cell]:
             places += [f"compare.methods.{method}.overrides"] if own and own.overrides else []
             where = ", ".join([f"recipe {recipe.name}", *places])
             try:
-                mine = _changed(tree, changes | (own.overrides if own else {}), method, where=where)
+                changed = changes | (own.overrides if own else {}) | {"student.methods": [method]}
+                mine = change_recipe(recipe, changed, where=where)
             except UserError as error:
                 mistakes += str(error).splitlines()
                 continue
@@ -173,22 +172,6 @@ def _require_known(recipe: Recipe) -> None:
     ]
     if mistakes:
         raise UserError("\n".join(mistakes))
-
-
-def _changed(tree: dict[str, Any], changes: Changes, method: MethodName, *, where: str) -> Recipe:
-    """The recipe with ``changes`` (dotted names) for one method; raises UserError naming each field that is wrong."""
-    changed = dict(tree)
-    for name, value in (changes | {"student.methods": [method]}).items():
-        *groups, last = name.split(".")
-        node = changed
-        for group in groups:
-            inner = node.get(group)
-            if not isinstance(inner, dict):
-                raise UserError(f"{where}, field {name}: {group} is not a group of fields.")
-            node[group] = dict(inner)
-            node = node[group]
-        node[last] = value
-    return parse_recipe(changed, where=where)
 
 
 def _seeded(recipe: Recipe, seed: int) -> Recipe:

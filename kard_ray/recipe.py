@@ -6,7 +6,7 @@ It sits above the stages because it is made of their configuration models; the s
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -29,6 +29,7 @@ from kard_ray.student.curriculum.config import CurriculumConfig
 from kard_ray.teacher.config import TeacherConfig
 from kard_ray.teacher.silver import SilverConfig
 from kard_ray.teacher.symbolic import SymbolicConfig
+from kard_ray.tuning.config import SweepConfig
 
 
 class Recipe(Frozen):
@@ -51,6 +52,7 @@ class Recipe(Frozen):
     student: StudentConfig = StudentConfig()
     prediction: PredictionConfig = PredictionConfig()
     compare: CompareConfig = CompareConfig()  # methods, students and seeds beside each other
+    sweep: SweepConfig | None = None  # fields whose values are searched for by kard-ray sweep
     cluster: ClusterConfig = ClusterConfig()
 
     def questions_from(self) -> BenchmarkConfig:
@@ -93,6 +95,21 @@ def parse_recipe(tree: dict[str, Any], *, where: str) -> Recipe:
         # A list whose items are all wrong is empty to pydantic, which then complains about that too.
         told = [d for d in details if d["type"] != "too_short" or not _has_parts(d["loc"], details)]
         raise UserError("\n".join(f"{where}, {_sentence(detail)}" for detail in told)) from None
+
+
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any], *, where: str) -> Recipe:
+    """``recipe`` with other values of some fields (dotted names); raises UserError naming each that is wrong."""
+    changed = recipe.model_dump(mode="json")
+    for name, value in changes.items():
+        *groups, last = name.split(".")
+        node = changed
+        for group in groups:
+            inner = node.get(group)
+            if not isinstance(inner, dict):
+                raise UserError(f"{where}, field {name}: {group} is not a group of fields.")
+            node = inner
+        node[last] = value
+    return parse_recipe(changed, where=where)
 
 
 def _has_parts(place: tuple[Any, ...], details: Sequence[Any]) -> bool:
