@@ -7,6 +7,7 @@ place that knows the whole way; no stage calls another.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from kard_ray.student.methods.registry import METHODS, MethodName
 
 if TYPE_CHECKING:
     from kard_ray.evaluation.model_shape import ModelShape
+    from kard_ray.evaluation.search_cost import SearchCost
+    from kard_ray.evaluation.sources import PassageSource
 
 STAGES = (
     "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver",
@@ -53,6 +56,9 @@ class Step:
 
 class Pipeline(Inputs):
     """A recipe bound to a run directory."""
+
+    # Callbacks of Ray Train that are told what the workers of a training report; none: its progress is shown.
+    listeners: Sequence[Any] = ()
 
     # -- the run directory -------------------------------------------------------------------------------------------
 
@@ -268,8 +274,9 @@ class Pipeline(Inputs):
             from kard_ray.student.train import train
 
             return train(
-                method, self.training_inputs(method), self.recipe.student, self.recipe.answer_form, artifact
-            )
+                method, self.training_inputs(method), self.recipe.student, self.recipe.answer_form, artifact,
+                self.listeners,
+            )  # fmt: skip
 
         return make
 
@@ -310,7 +317,7 @@ class Pipeline(Inputs):
             split=self.recipe.prediction.split,
             k=self.recipe.student.passages,
             shapes={method: self.shape(method) for method in predictions},
-            retriever_flops=self.retriever_flops(),
+            costs={method: self.search_costs(method) for method in predictions},
         )
 
     def shape(self, method: MethodName) -> ModelShape | None:
@@ -323,20 +330,15 @@ class Pipeline(Inputs):
         """How many of its model's layers the student of ``method`` has; None: all."""
         return self.recipe.student.layers if METHODS[method].trained else None
 
-    def retriever_flops(self) -> dict[str, float]:
-        """FLOPs per test question of encoding its query, for the searched sources that do and can be counted."""
-        from kard_ray.evaluation.query_cost import query_flops_of_model
-        from kard_ray.evaluation.report import ENCODING_SOURCES
-        from kard_ray.student.question_passages import search_query
+    def search_costs(self, method: MethodName) -> dict[PassageSource, SearchCost]:
+        """FLOPs per test question of finding passages, by source; a source whose cost is not known is left out."""
+        from kard_ray.evaluation.predict import SEARCHES_FILE
+        from kard_ray.evaluation.search_cost import search_costs
 
-        recipe = self.recipe
-        sources = [source for source in recipe.prediction.sources if source in ENCODING_SOURCES]
-        if not sources or recipe.knowledge.embedder is None:
-            return {}
-        with_options = recipe.prediction.query == "question_and_options"
-        queries = [search_query(q, with_options=with_options) for q in self._test_questions()]
-        flops = query_flops_of_model(recipe.knowledge.embedder, queries, prefix=recipe.knowledge.query_prefix)
-        return {} if flops is None else dict.fromkeys(sources, flops)
+        artifact = self.prediction_artifact(method)
+        written = SEARCHES_FILE in artifact.manifest().files
+        sources = artifact.read_table("predictions.parquet", ["source"])["source"].to_pylist()
+        return search_costs(artifact.read_table(SEARCHES_FILE) if written else None, Counter(sources))
 
     def seconds(self) -> dict[str, float]:
         """Wall seconds of every finished artifact before the report."""
