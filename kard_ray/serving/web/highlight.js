@@ -29,7 +29,7 @@ function wordsOf(text) {
     words.push({
       start: match.index,
       end,
-      key: number ? lower.replace(/,/gu, "") : lower,
+      key: number ? lower.replace(/,(?=\d{3}(?!\d))/gu, "") : lower,
       number: number && digits.length > 1,
       capital: /^\p{Lu}/u.test(word) && lower.length > 1 && !FILLERS.has(lower),
       opens: words.length === 0 || /[.!?:;\n]/u.test(between),
@@ -50,8 +50,19 @@ function runsOf(words) {
   return runs;
 }
 
-const inside = (words) => new Set(words.filter((word) => word.capital && !word.opens).map((word) => word.key));
-const keysOf = (words, kind) => new Set(words.filter((word) => word[kind]).map((word) => word.key));
+/** A text made ready to be compared: its words, and the keys of its names, capitalised words and numbers. */
+export function read(text) {
+  const words = wordsOf(text);
+  const keys = (kind) => new Set(words.filter(kind).map((word) => word.key));
+  return {
+    text,
+    words,
+    runs: runsOf(words),
+    names: keys((word) => word.capital && !word.opens),
+    capitals: keys((word) => word.capital),
+    numbers: keys((word) => word.number),
+  };
+}
 
 /** [start, end) offsets of what is marked; neighbours with nothing but space between them are one range. */
 function ranges(text, words, marked) {
@@ -65,27 +76,19 @@ function ranges(text, words, marked) {
   return found;
 }
 
-/** Ranges of `rationale` and of `passage` that the two share. */
-export function shared(rationale, passage) {
-  const texts = [rationale, passage];
-  const words = texts.map(wordsOf);
-  const names = new Set([...inside(words[0]), ...inside(words[1])]);
-  const capitals = words.map((list) => keysOf(list, "capital"));
-  const numbers = words.map((list) => keysOf(list, "number"));
-  const runs = words.map(runsOf);
-  return texts.map((text, side) => {
-    const other = 1 - side;
-    const marked = new Set();
-    words[side].forEach((word, at) => {
-      if (word.number && numbers[other].has(word.key)) marked.add(at);
-      if (word.capital && names.has(word.key) && capitals[other].has(word.key)) marked.add(at);
-    });
-    for (const [key, places] of runs[side]) {
-      if (!runs[other].has(key)) continue;
-      for (const at of places) for (let step = 0; step < RUN; step += 1) marked.add(at + step);
-    }
-    return ranges(text, words[side], marked);
+/** Ranges of `one` that it shares with `other`; both are texts that were read. */
+export function shared(one, other) {
+  const marked = new Set();
+  one.words.forEach((word, at) => {
+    if (word.number && other.numbers.has(word.key)) marked.add(at);
+    const name = one.names.has(word.key) || other.names.has(word.key);
+    if (word.capital && name && other.capitals.has(word.key)) marked.add(at);
   });
+  for (const [run, places] of one.runs) {
+    if (!other.runs.has(run)) continue;
+    for (const at of places) for (let step = 0; step < RUN; step += 1) marked.add(at + step);
+  }
+  return ranges(one.text, one.words, marked);
 }
 
 /** Several lists of ranges of one text as one list without overlaps, in order. */

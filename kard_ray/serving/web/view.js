@@ -1,7 +1,7 @@
 /** What one student answers to one question: passages, rationale, answer, timings, and the reader's verdict. */
 
 import { Problem } from "./client.js";
-import { shared, union } from "./highlight.js";
+import { read, shared, union } from "./highlight.js";
 
 /** An element with properties and children; strings become text nodes, so nothing in them is read as HTML. */
 export function element(tag, properties = {}, ...children) {
@@ -98,16 +98,13 @@ function passageCard(passage, rank) {
     text.scrollTop = 0;
     card.classList.remove("scrolled", "at-end");
   });
-  const made = { card, name, text, shares, content };
+  const made = { card, name, text, shares, content, words: read(`${content.title}\n${content.text}`) };
   showMarks(made, []);
   fits.observe(text);
   return made;
 }
 
-/** A passage as one text: a line with its title, and its text. */
-const lined = ({ title, text }) => `${title}\n${text}`;
-
-/** Mark ranges of a passage's lined text in its title and text. */
+/** Mark ranges of a passage's words, which begin with a line for its title, in its title and text. */
 function showMarks({ name, text, content }, marks) {
   const start = content.title.length + 1;
   show(name, content.title, marks.filter(([from]) => from < start).map(([from, to]) => [from, Math.min(to, start - 1)]));
@@ -195,16 +192,16 @@ export class AnswerView {
   draw() {
     // A word that is still being written may yet become another one.
     const whole = this.done ? this.text : this.text.replace(/\S+$/u, "");
-    const found = this.cards.map(({ content }) => shared(whole, lined(content)));
-    show(this.rationale, this.text, union(found.map(([here]) => here)));
-    this.cards.forEach((passage, at) => {
-      const { card, content, shares } = passage;
-      const marks = found[at][1];
+    const written = read(whole);
+    show(this.rationale, this.text, union(this.cards.map(({ words }) => shared(written, words))));
+    for (const passage of this.cards) {
+      const { card, shares, words } = passage;
+      const marks = shared(words, written);
       showMarks(passage, marks);
-      const words = marks.reduce((sum, [from, to]) => sum + lined(content).slice(from, to).split(/\s+/u).length, 0);
-      shares.textContent = words ? `shares ${count(words, "word")}` : this.done ? "shares nothing with the rationale" : "";
-      card.classList.toggle("unused", this.done && !words);
-    });
+      const number = marks.reduce((sum, [from, to]) => sum + words.text.slice(from, to).split(/\s+/u).length, 0);
+      shares.textContent = number ? `shares ${count(number, "word")}` : this.done ? "shares nothing with the rationale" : "";
+      card.classList.toggle("unused", this.done && !number);
+    }
     const sentences = this.text.slice(this.spokenUpTo).match(/^[\s\S]*[.!?](?=\s)/u);
     if (sentences && !this.done) {
       this.spokenUpTo += sentences[0].length;
