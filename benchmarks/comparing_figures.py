@@ -23,12 +23,13 @@ from kard_ray.benchmarks.reading import parse_answer
 from kard_ray.benchmarks.rendering import conclusion
 from kard_ray.evaluation.scoring import wilson_interval
 from kard_ray.runtime.models import resolve_model
-from kard_ray.student.batching import collate, plan_batches
+from kard_ray.student.batching import collate
 from kard_ray.student.config import StudentConfig
 from kard_ray.student.loading import load_student
 from kard_ray.student.loss import target_loss
-from kard_ray.student.optimizer import MasterAdamW, learning_rate
 from kard_ray.student.rendering import Renderer, RenderingConfig
+from kard_ray.training.optimizer import MasterAdamW, learning_rate
+from kard_ray.training.order import plan_batches
 
 SEED, TEST_ROWS, TOGETHER, BATCH, PEAK = 0, 300, 30, 8, 3e-4
 

@@ -117,12 +117,12 @@ def run_loop(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     from kard_ray.runtime.models import resolve_model
     from kard_ray.runtime.session import ClusterConfig, ray_session
-    from kard_ray.student.train import StudentTrainer
     from kard_ray.student.training import train_student
+    from kard_ray.training.trainer import Trainer
 
     rows = pq.read_metadata(folder / "examples.parquet").num_rows
     with ray_session(ClusterConfig()):
-        result = StudentTrainer(
+        result = Trainer(
             train_student,
             train_loop_config={
                 "config": student_config(args, rows).model_dump(mode="json"),
@@ -152,9 +152,10 @@ def run_bare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     from kard_ray.runtime.models import resolve_model
     from kard_ray.student.attention import allow_packing
-    from kard_ray.student.batching import collate, micro_batches, pack, packs
+    from kard_ray.student.batching import collate, pack, packs
     from kard_ray.student.loss import target_loss
     from kard_ray.student.plan import plan_training
+    from kard_ray.training.order import micro_batches
 
     torch.set_num_threads(args.threads)
     path = resolve_model(args.model).path

@@ -20,8 +20,8 @@ import torch
 
 from kard_ray.student.config import ADAPTER_FOLDER, EVALUATIONS_FILE, MODEL_FOLDER, StudentConfig
 from kard_ray.student.loading import load_student
-from kard_ray.student.optimizer import MasterAdamW
 from kard_ray.student.tracking import CURVE, CURVE_FILE
+from kard_ray.training.optimizer import MasterAdamW
 
 _STATE = "training_state.pt"
 

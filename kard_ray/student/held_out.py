@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.config import StudentConfig
+from kard_ray.training.held_out import is_held_out
 
 Measure = Literal["loss", "accuracy"]
 
@@ -44,12 +44,6 @@ class HeldOut:
 def measured_by(config: StudentConfig) -> Measure:
     """What is measured on held-out questions; the loss where they choose nothing."""
     return "accuracy" if config.best == "accuracy" else "loss"
-
-
-def is_held_out(question_id: str, share: float, seed: int) -> bool:
-    """Whether a question is one of the ``share`` (0 to 1) held out: by its hash, so all its rows are."""
-    digest = hashlib.sha256(f"held out:{seed}:{question_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def hold_out(

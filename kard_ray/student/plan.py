@@ -5,13 +5,12 @@ It is a function of rows and recipe, so a resumed training needs the number of i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kard_ray.student.batching import plan_batches
 from kard_ray.student.config import StudentConfig
-from kard_ray.student.optimizer import learning_rate
+from kard_ray.training.optimizer import learning_rate
+from kard_ray.training.order import plan_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,3 @@ def evaluation_steps(plan: Sequence[Step], count: int) -> list[int]:
     last = [number for number, step in enumerate(plan, start=1) if step.stage == plan[-1].stage]
     times = min(count, len(last))
     return [last[at * len(last) // times - 1] for at in range(1, times + 1)]
-
-
-def dropout_seed(seed: int, step: int, worker: int) -> int:
-    """What ``worker`` draws from at ``step``: the same after a resume, another one elsewhere. From 0 to 2**63 - 1."""
-    digest = hashlib.sha256(f"{seed}/{step}/{worker}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # torch takes no more than 64 bits

@@ -6,20 +6,16 @@ run that was killed goes on with the same batches and learning rates.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from ray.train.v2._internal.execution import context as reports
 from transformers import AutoTokenizer
 
 from kard_ray.student.attention import allow_packing
@@ -28,7 +24,6 @@ from kard_ray.student.batching import (
     SourceTarget,
     collate,
     collate_source_target,
-    micro_batches,
     pack,
     packs,
 )
@@ -38,10 +33,12 @@ from kard_ray.student.held_out import HELD_OUT, Gold, is_better, measured_by
 from kard_ray.student.loading import load_student
 from kard_ray.student.loss import target_loss
 from kard_ray.student.measuring import Examiner, Row
-from kard_ray.student.optimizer import MasterAdamW
-from kard_ray.student.plan import Step, dropout_seed, evaluation_steps, plan_training
-from kard_ray.student.sharding import exchange_gradients, share
+from kard_ray.student.plan import Step, evaluation_steps, plan_training
 from kard_ray.student.tracking import MLflow, TensorBoard, Tracker
+from kard_ray.training.optimizer import MasterAdamW
+from kard_ray.training.order import micro_batches
+from kard_ray.training.sharding import exchange_gradients, share
+from kard_ray.training.workers import agreed, quiet_reports, read_table, step_seed
 
 # Ray Train fetches reports every 2 s and holds a worker until then: one report every 10 s may cost a fifth of the time.
 _REPORT_SECONDS = 30.0
@@ -55,8 +52,7 @@ def train_student(loop: dict[str, Any]) -> None:
     ``tensorboard_url``, ``mlflow_uri``, and for held-out questions ``held_out_url``, ``golds`` and ``form``.
     """
     config = StudentConfig.model_validate(loop["config"])
-    # It repeats every report, which progress shows already; Ray names this logger after its file.
-    logging.getLogger(reports.__file__).setLevel(logging.WARNING)
+    quiet_reports()
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
@@ -64,7 +60,7 @@ def train_student(loop: dict[str, Any]) -> None:
         torch.set_num_threads(config.cpus_per_worker)
     torch.manual_seed(config.seed)  # a new adapter's weights: the same on every worker
 
-    table = _read(loop["examples_url"])
+    table = read_table(loop["examples_url"])
     rows, weights = _rows(table), table["weight"].to_pylist()
     lengths = [len(prompt) + len(target) for prompt, target in rows]
     plan = plan_training(lengths, table["stage"].to_pylist(), config)
@@ -86,7 +82,7 @@ def train_student(loop: dict[str, Any]) -> None:
     examiner, looks = None, frozenset[int]()
     if config.held_out:
         looks = frozenset(evaluation_steps(plan, config.evaluations))
-        held = _read(loop["held_out_url"])
+        held = read_table(loop["held_out_url"])
         # Divided weights are fetched from all workers at every layer, so all must go through the same rows.
         part = {"rank": 0, "world": 1} if divided else {"rank": rank, "world": world}
         examiner = Examiner(
@@ -102,7 +98,7 @@ def train_student(loop: dict[str, Any]) -> None:
         step = plan[number]
         started = time.monotonic()
         # The same dropout after a resume, and another one on each worker.
-        torch.manual_seed(dropout_seed(config.seed, number, rank))
+        torch.manual_seed(step_seed(config.seed, number, rank))
         labels = sum(len(rows[row][1]) for row in step.rows)
         parts = _parts(step, lengths, config, packed=packed, rank=rank, world=world)
         loss_sum = torch.zeros((), device=device)
@@ -140,7 +136,7 @@ def train_student(loop: dict[str, Any]) -> None:
         last = number + 1 == len(plan)
         now = time.monotonic()
         wish = _METRICS if seen or now - reported >= _REPORT_SECONDS else _NOTHING
-        due = _agreed(_CHECKPOINT if last or now - saved >= config.checkpoint_seconds else wish, world)
+        due = agreed(_CHECKPOINT if last or now - saved >= config.checkpoint_seconds else wish, world)
         if due == _NOTHING:
             continue
         for tracker in trackers:
@@ -162,12 +158,6 @@ def train_student(loop: dict[str, Any]) -> None:
         reported = time.monotonic()
     for tracker in trackers:
         tracker.close()
-
-
-def _read(url: str) -> pa.Table:
-    fs, path = fsspec.core.url_to_fs(url)
-    with fs.open(path, "rb") as source:
-        return pq.read_table(source)
 
 
 def _rows(table: pa.Table) -> list[Row]:
@@ -213,12 +203,3 @@ def _trackers(loop: dict[str, Any], config: StudentConfig, *, resumed_at: int) -
     if "mlflow" in config.tracking:
         found.append(MLflow(loop["mlflow_uri"], student=loop["student"], settings=loop["config"]))
     return found
-
-
-def _agreed(wish: int, world: int) -> int:
-    """Worker 0's wish, on all workers: Ray Train waits until every worker has reported."""
-    if world == 1:
-        return wish
-    flag = torch.tensor([wish], device=ray.train.torch.get_device())
-    dist.broadcast(flag, src=0)
-    return int(flag.item())

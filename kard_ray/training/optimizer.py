@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kard_ray.student.sharding import divided_like, whole
+from kard_ray.training.sharding import divided_like, whole
 
 
 class MasterAdamW:

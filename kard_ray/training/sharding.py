@@ -1,4 +1,4 @@
-"""Workers that train one student together: every one with all weights (DDP), or each with a part of them (FSDP).
+"""Workers that train one model together: every one with all weights (DDP), or each with a part of them (FSDP).
 
 Both average gradients over workers, and both write checkpoints of whole tensors: a training goes on from a checkpoint
 with another number of workers, or the other way of sharing.

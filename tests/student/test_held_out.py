@@ -5,15 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.config import StudentConfig
 from kard_ray.student.examples import TRAINING
-from kard_ray.student.held_out import answered, best_of, hold_out, is_held_out
+from kard_ray.student.held_out import answered, best_of, hold_out
 
 QUESTIONS = [
     Question(
@@ -39,20 +37,6 @@ def table(tokenizer: Any, targets: list[str], *, stages: int = 1) -> pa.Table:
                 row = {"question_id": q.question_id, "prompt_ids": ids, "target_ids": [*target, 2]}
                 rows.append(row | {"weight": 1.0, "stage": stage})
     return pa.Table.from_pylist(rows, schema=TRAINING)
-
-
-@given(st.floats(0, 1), st.integers(0, 3))
-def test_a_question_is_held_out_by_its_hash_and_a_larger_share_holds_out_more(
-    share: float, seed: int
-) -> None:
-    held = {q.question_id for q in QUESTIONS if is_held_out(q.question_id, share, seed)}
-    more = {q.question_id for q in QUESTIONS if is_held_out(q.question_id, min(1.0, share + 0.2), seed)}
-    assert held <= more
-
-
-def test_about_the_share_is_held_out() -> None:
-    count = sum(is_held_out(f"question {at}", 0.2, 42) for at in range(5000))
-    assert 900 < count < 1100
 
 
 def test_nothing_is_held_out_by_default(tokenizer: Any) -> None:

@@ -3,14 +3,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kard_ray.student.batching import plan_batches
 from kard_ray.student.config import StudentConfig
-from kard_ray.student.optimizer import learning_rate
-from kard_ray.student.plan import Step, dropout_seed, evaluation_steps, plan_training
+from kard_ray.student.plan import Step, evaluation_steps, plan_training
+from kard_ray.training.optimizer import learning_rate
+from kard_ray.training.order import plan_batches
 
 TABLE = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 3)), min_size=1, max_size=120)
 
@@ -72,13 +71,3 @@ def test_students_are_looked_at_in_the_last_stage_and_at_the_end(stages: list[in
 @pytest.mark.parametrize(("count", "expected"), [(1, [12]), (3, [4, 8, 12]), (5, [2, 4, 7, 9, 12])])
 def test_evaluations_are_evenly_spread(count: int, expected: list[int]) -> None:
     assert evaluation_steps([Step([0], 1, 0.1)] * 12, count) == expected
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(0, 10**7), st.integers(0, 1000))
-def test_torch_takes_the_seed_of_any_step_of_any_worker(seed: int, step: int, worker: int) -> None:
-    torch.manual_seed(dropout_seed(seed, step, worker))
-    assert dropout_seed(seed, step, worker) == dropout_seed(seed, step, worker)
-    assert dropout_seed(seed, step, worker) not in (
-        dropout_seed(seed, step + 1, worker),
-        dropout_seed(seed, step, worker + 1),
-    )

@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from kard_ray.runtime.artifacts import Artifact
-from kard_ray.student.batching import plan_batches
 from kard_ray.student.config import StudentConfig
-from kard_ray.student.held_out import is_held_out
+from kard_ray.training.held_out import is_held_out
+from kard_ray.training.order import plan_batches
 from tests.student.training_cases import student
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(600)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kard_ray.student.optimizer import MasterAdamW, learning_rate
+from kard_ray.training.optimizer import MasterAdamW, learning_rate
 
 
 def parameters(dtype: torch.dtype, *, seed: int = 0) -> list[torch.nn.Parameter]:

@@ -1,0 +1,1 @@
+"""What students and rerankers are trained with: the optimizer, the order of rows, Ray Train's edge."""

@@ -1,0 +1,83 @@
+"""Ray Train's edge: a trainer, its progress, and what is kept of its last checkpoint."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any
+
+import ray.train
+from fsspec.implementations.arrow import ArrowFSWrapper
+from ray._private.worker import get_dashboard_url
+from ray.train import ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api.callback import UserCallback
+
+from kard_ray.runtime.artifacts import PARTS, Artifact
+from kard_ray.runtime.progress import Progress
+
+# A step's tensors come and go by gigabytes: memory that glibc gave back would fault in again, page by page.
+# (WORKER_ENVIRONMENT of runtime/session.py keeps less: other workers than a trainer share their machine.)
+CPU_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
+
+
+class ShowProgress(UserCallback):
+    """Optimizer steps as progress of the stage; runs in Ray Train's controller, whose output reaches the driver."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.progress: Progress | None = None
+        self.step = 0
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Count the steps since worker 0's last report."""
+        report = metrics[0]
+        if self.progress is None:
+            self.step = report["resumed_at_step"]
+            self.progress = Progress(self.label, total=report["steps"], unit="steps", done=self.step)
+        # A worker that died goes back to its last checkpoint: steps done again do not count twice.
+        self.progress.advance(max(0, report["step"] - self.step))
+        self.step = max(self.step, report["step"])
+
+
+class Trainer(TorchTrainer):
+    """A TorchTrainer without Ray's placement group cleaner where there is no dashboard.
+
+    The cleaner asks the dashboard every second whether the controller lives, and warns as often, or ends with a
+    traceback, when there is none. What it cleans up after, a controller that died, ends with a local cluster anyway.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        if get_dashboard_url():
+            return callbacks
+        return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
+
+
+def scaling(workers: int, *, cpus: int, gpus: float) -> ScalingConfig:
+    """So many workers, each with its CPUs and GPUs."""
+    return ScalingConfig(
+        num_workers=workers,
+        use_gpu=gpus > 0,
+        resources_per_worker={"CPU": cpus} | ({"GPU": gpus} if gpus else {}),
+    )
+
+
+def storage_of(artifact: Artifact) -> str:
+    """Where Ray Train keeps the checkpoints of a training that makes ``artifact``."""
+    path = artifact.at(PARTS)
+    return path if artifact.run.is_local else artifact.url(PARTS)
+
+
+def keep(checkpoint: ray.train.Checkpoint, name: str, artifact: Artifact) -> None:
+    """Copy file or folder ``name``, if it is there, from the last checkpoint into the artifact."""
+    source = ArrowFSWrapper(checkpoint.filesystem)
+    kept = posixpath.join(checkpoint.path, name)
+    if not source.exists(kept):
+        return
+    for path in source.find(kept):
+        target = artifact.at(posixpath.relpath(path, checkpoint.path))
+        artifact.run.fs.makedirs(posixpath.dirname(target), exist_ok=True)
+        with source.open(path, "rb") as reader, artifact.run.fs.open(target, "wb") as writer:
+            while block := reader.read(1 << 24):
+                writer.write(block)
