@@ -13,7 +13,7 @@ import json
 import os
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from kard_ray.knowledge.analysis import Analyzer, AnalyzerConfig, TermIds
 from kard_ray.knowledge.bm25_build import FORMAT, Bm25Config, build_bm25_index
-from kard_ray.knowledge.bm25_kernels import search_queries
+from kard_ray.knowledge.bm25_kernels import score_documents, search_queries
 from kard_ray.runtime.errors import UserError
 
 __all__ = ["Bm25Config", "Bm25Index", "build_bm25_index"]
@@ -124,6 +124,21 @@ class Bm25Index:
             for future in running:
                 future.result()
         return documents, scores
+
+    def score(
+        self, queries: Sequence[str], documents: Sequence[Collection[int] | npt.NDArray[Any]]
+    ) -> list[npt.NDArray[np.float32]]:
+        """The scores of each query's own ``documents``: to the last bit those that :meth:`search` finds.
+
+        A document without any of the query's words has 0. Raises ValueError for a document that is not there.
+        """
+        ends = np.cumsum([len(of) for of in documents], dtype=np.int64)
+        wanted = np.fromiter((document for of in documents for document in of), np.int32)
+        if len(wanted) and not (wanted.min() >= 0 and wanted.max() < self.rows):
+            raise ValueError(f"documents are numbered from 0 to {self.rows - 1}")
+        found = np.zeros(len(wanted), np.float32)
+        score_documents(self._indptr, self._docs, self._scores, *self._ids(queries), wanted, ends, found)
+        return np.split(found, ends[:-1]) if len(ends) else []
 
     def _ids(self, queries: Sequence[str]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """All queries' term ids, one query after the other, and where each query ends."""

@@ -164,6 +164,22 @@ def _any(sums, need):
 
 
 @_compiled
+def _distinct(tokens):
+    """A query's distinct terms, ascending, how often each stands in it, and how many there are (-1 is skipped)."""
+    sought = np.sort(tokens)
+    terms = np.empty(len(sought), np.int32)
+    weights = np.zeros(len(sought), np.float32)
+    n = 0
+    for token in sought:
+        if token >= 0:
+            if n == 0 or terms[n - 1] != token:
+                terms[n] = token
+                n += 1
+            weights[n - 1] += np.float32(1)
+    return terms, weights, n
+
+
+@_compiled
 def search_queries(
     indptr, docs, scores, order, allowed, tokens, ends, first, last, sums, out_docs, out_scores
 ):
@@ -184,17 +200,7 @@ def search_queries(
     best_doc = np.empty(k, np.int32)
     zero = np.float32(0)
     for query in range(first, last):
-        # Distinct terms, ascending, with how often each stands in the query.
-        sought = np.sort(tokens[(ends[query - 1] if query > 0 else 0) : ends[query]])
-        terms = np.empty(len(sought), np.int32)
-        weights = np.zeros(len(sought), np.float32)
-        n = 0
-        for token in sought:
-            if token >= 0:
-                if n == 0 or terms[n - 1] != token:
-                    terms[n] = token
-                    n += 1
-                weights[n - 1] += np.float32(1)
+        terms, weights, n = _distinct(tokens[(ends[query - 1] if query > 0 else 0) : ends[query]])
         start = np.empty(n, np.int64)
         stop = np.empty(n, np.int64)
         for i in range(n):
@@ -240,3 +246,22 @@ def search_queries(
             out_docs[query, rank] = best_doc[0]
             out_scores[query, rank] = best_score[0]
             _sink(best_score, best_place, best_doc, rank, best_score[rank], best_place[rank], best_doc[rank])
+
+
+@_compiled
+def score_documents(indptr, docs, scores, tokens, ends, wanted, wanted_ends, out):
+    """The scores of given documents, into ``out``: the same float32 sums, in the same order, as a search makes.
+
+    ``tokens`` and ``ends`` as in :func:`search_queries`; ``wanted`` are the documents of all queries one after the
+    other, ``wanted_ends[q]`` where those of query q end.
+    """
+    for query in range(len(ends)):
+        terms, weights, n = _distinct(tokens[(ends[query - 1] if query > 0 else 0) : ends[query]])
+        for at in range(wanted_ends[query - 1] if query > 0 else 0, wanted_ends[query]):
+            total = np.float32(0)
+            for i in range(n):
+                high = indptr[terms[i] + 1]
+                place = _first_from(docs, indptr[terms[i]], high, wanted[at])
+                if place < high and docs[place] == wanted[at]:
+                    total += weights[i] * scores[place]
+            out[at] = total

@@ -98,7 +98,10 @@ class KnowledgeBase:
         texts, ids = list(named.values()), list(named)
         if k < 1 or not texts:
             return RETRIEVED.empty_table()
-        documents_QK, scores_QK = self.search(texts, k, mode, filter)
+        return self.rows(ids, *self.search(texts, k, mode, filter))
+
+    def rows(self, query_ids: Sequence[str], documents_QK: np.ndarray, scores_QK: np.ndarray) -> pa.Table:
+        """Schema RETRIEVED of documents found for each query, best first; -1 is none."""
         found = documents_QK >= 0
         if not found.any():
             return RETRIEVED.empty_table()
@@ -107,9 +110,9 @@ class KnowledgeBase:
         rows = self.dataset.take(unique.tolist(), columns=["passage_id", "title", "text"]).take(
             pa.array(inverse)
         )
-        query_ids = pa.array(ids, pa.string()).take(pa.array(owners))
+        owner_ids = pa.array(query_ids, pa.string()).take(pa.array(owners))
         return pa.table(
-            [query_ids, rows["passage_id"], pa.array(ranks.astype(np.int32)), pa.array(scores_QK[found]),
+            [owner_ids, rows["passage_id"], pa.array(ranks.astype(np.int32)), pa.array(scores_QK[found]),
              rows["title"], rows["text"]],
             schema=RETRIEVED,
         )  # fmt: skip
@@ -134,6 +137,35 @@ class KnowledgeBase:
         weights = [self.config.bm25_weight, self.config.vector_weight]
         return reciprocal_rank_fusion(rankings, weights, constant=self.config.fusion_constant, k=k)
 
+    def score(self, queries: Sequence[str], documents: Sequence[np.ndarray], mode: Mode) -> list[np.ndarray]:
+        """float32 scores of each query's own ``documents``, as a search by ``mode`` gives them.
+
+        Raises UserError for a mode whose scores are not those of a passage and a query alone.
+        """
+        if mode == "bm25" and self.config.bm25_engine == "memory_mapped":
+            return self._bm25_index.score(queries, documents)
+        if mode == "vector":
+            return self._cosines(queries, documents)
+        if mode == "hybrid":
+            raise UserError(
+                "retrieval mode hybrid: its score joins ranks, so it has none for a given passage; use bm25 or vector."
+            )
+        raise UserError(
+            "field retrieval.bm25_engine: lancedb scores no given passages; set it to memory_mapped."
+        )
+
+    def _cosines(self, queries: Sequence[str], documents: Sequence[np.ndarray]) -> list[np.ndarray]:
+        vectors_QD = self.encode(queries)
+        found = []
+        for vector_D, of in zip(vectors_QD, documents, strict=True):
+            if not len(of):
+                found.append(np.empty(0, np.float32))
+                continue
+            column = self.dataset.take(of.tolist(), columns=["vector"])["vector"].combine_chunks()
+            stored = column.flatten().to_numpy(zero_copy_only=False).reshape(len(of), len(vector_D))
+            found.append((stored @ vector_D).astype(np.float32))
+        return found
+
     # -- by words ----------------------------------------------------------------------------------------------------
 
     def _bm25(
@@ -143,7 +175,7 @@ class KnowledgeBase:
         filter: PassageFilter | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         if self.config.bm25_engine == "memory_mapped":
-            return self._bm25_index.search(queries, k, allowed=self._allowed(filter), threads=self.threads)
+            return self._bm25_index.search(queries, k, allowed=self.allowed(filter), threads=self.threads)
         with ThreadPoolExecutor(self.threads) as pool:
             found = list(pool.map(lambda query: self._full_text(query, k, filter), queries))
         documents_QK = np.full((len(queries), k), -1, np.int64)
@@ -191,7 +223,7 @@ class KnowledgeBase:
                 found = list(pool.map(lambda vector: self._approximate(vector, k, filter), vectors_QD))
             documents_QK, scores_QK = (np.stack(part) for part in zip(*found, strict=True))
         else:
-            allowed_N = self._allowed(filter)
+            allowed_N = self.allowed(filter)
             parts = [
                 self._exact.search(vectors_QD[at : at + _QUERIES], k, allowed_N)
                 for at in range(0, len(queries), _QUERIES)
@@ -245,11 +277,16 @@ class KnowledgeBase:
         return any(index.columns == ["vector"] for index in self._table.list_indices())
 
     @cached_property
-    def _exact(self) -> ExactVectors:
+    def id_order(self) -> np.ndarray:
+        """Each document's rank by passage id: ties go by it."""
         ids = self.dataset.to_table(columns=["passage_id"])["passage_id"]
         order_N = np.empty(len(ids), np.int64)
         order_N[pc.sort_indices(ids).to_numpy()] = np.arange(len(ids))
-        return ExactVectors(self.dataset, order_N)
+        return order_N
+
+    @cached_property
+    def _exact(self) -> ExactVectors:
+        return ExactVectors(self.dataset, self.id_order)
 
     @cached_property
     def _embedder(self) -> Embedder:
@@ -277,7 +314,8 @@ class KnowledgeBase:
     def _documents_at(self, addresses: np.ndarray) -> np.ndarray:
         return np.searchsorted(self._addresses, addresses)
 
-    def _allowed(self, filter: PassageFilter | None) -> np.ndarray | None:
+    def allowed(self, filter: PassageFilter | None) -> np.ndarray | None:
+        """One bool per document; None: all pass."""
         return None if filter is None or filter.is_empty else self._mask(filter)
 
     def _find_mask(self, filter: PassageFilter) -> np.ndarray:
@@ -300,11 +338,8 @@ class Retriever:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One query per row, read from ``query_column``."""
-        found: list[list[dict[str, Any]]] = [[] for _ in range(batch.num_rows)]
-        hits = self.base.retrieve(batch[self.query_column].to_pylist(), self.k, self.mode)
-        for hit in hits.to_pylist():
-            found[int(hit["query_id"])].append({name: hit[name] for name in PASSAGE_LIST.value_type.names})
-        return batch.append_column("passages", pa.array(found, PASSAGE_LIST))
+        found = self.base.retrieve(batch[self.query_column].to_pylist(), self.k, self.mode)
+        return batch.append_column("passages", pa.array(by_query(found, batch.num_rows), PASSAGE_LIST))
 
 
 PASSAGE_LIST = pa.list_(
@@ -312,6 +347,14 @@ PASSAGE_LIST = pa.list_(
         [("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string()), ("score", pa.float32())]
     )
 )
+
+
+def by_query(found: pa.Table, queries: int) -> list[list[dict[str, Any]]]:
+    """Rows of RETRIEVED as the passages of each query, best first; the ids of queries are their positions."""
+    passages: list[list[dict[str, Any]]] = [[] for _ in range(queries)]
+    for hit in found.to_pylist():
+        passages[int(hit["query_id"])].append({name: hit[name] for name in PASSAGE_LIST.value_type.names})
+    return passages
 
 
 def retrieve_for(

@@ -353,3 +353,34 @@ def test_machine_code_is_kept_on_disk_and_made_once_for_all_indexes(tmp_path: Pa
     for kernel in (bm25_kernels.search_queries, bm25_kernels.count_postings, bm25_kernels.score_postings):
         assert kernel.stats.cache_path
         assert len(kernel.signatures) == 1
+
+
+@given(
+    documents=st.lists(
+        st.lists(st.sampled_from(WORDS[:40]), min_size=1, max_size=12), min_size=1, max_size=60
+    ),
+    queries=st.lists(st.lists(st.sampled_from(WORDS[:45]), max_size=12), min_size=1, max_size=4),
+    data=st.data(),
+)
+@settings(max_examples=30)
+def test_a_given_documents_score_is_that_of_the_search(
+    tmp_path_factory, documents: list[list[str]], queries: list[list[str]], data
+) -> None:
+    path = tmp_path_factory.mktemp("score")
+    built = index(path, [(f"p{n:03}", " ".join(words)) for n, words in enumerate(documents)])
+    texts = [" ".join(words) for words in queries]
+    wanted = [data.draw(st.lists(st.integers(0, len(documents) - 1), max_size=10)) for _ in texts]
+    found, scores = built.search(texts, len(documents), threads=1)
+    given_scores = built.score(texts, wanted)
+    assert [len(of) for of in given_scores] == [len(of) for of in wanted]
+    for query, of in enumerate(wanted):
+        searched = {int(d): s for d, s in zip(found[query], scores[query], strict=True) if d >= 0}
+        assert [float(s) for s in given_scores[query]] == [float(searched.get(d, 0)) for d in of]
+
+
+def test_a_document_that_is_not_there_has_no_score(tmp_path: Path) -> None:
+    built = index(tmp_path, [("a", "word")])
+    for document in (-1, 1):
+        with pytest.raises(ValueError, match="from 0 to 0"):
+            built.score(["word"], [[document]])
+    assert built.score([], []) == []

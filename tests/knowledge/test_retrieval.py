@@ -4,6 +4,7 @@ import random
 import string
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -207,3 +208,19 @@ def test_an_unknown_mode_and_vectors_that_are_not_there_are_users_errors(folder:
 def test_a_folder_that_is_no_knowledge_base_is_a_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="build it with kard-ray knowledge"):
         KnowledgeBase(str(tmp_path))
+
+
+def test_given_passages_have_the_scores_of_a_search(folder: str) -> None:
+    base = KnowledgeBase(folder, RetrievalConfig())
+    queries = ["deep fjords of Norway", "land and sea"]
+    documents, scores = base.search(queries, 5, "bm25")
+    found = [documents[0][documents[0] >= 0], documents[1]]
+    for mine, theirs in zip(base.score(queries, found, "bm25"), scores, strict=True):
+        assert mine.tolist() == theirs[: len(mine)].tolist()
+
+
+def test_modes_without_a_score_for_a_given_passage_say_so(folder: str) -> None:
+    with pytest.raises(UserError, match="joins ranks"):
+        KnowledgeBase(folder).score(["a"], [np.array([0])], "hybrid")
+    with pytest.raises(UserError, match="bm25_engine: lancedb scores no given passages"):
+        KnowledgeBase(folder, RetrievalConfig(bm25_engine="lancedb")).score(["a"], [np.array([0])], "bm25")

@@ -81,3 +81,12 @@ def test_above_a_size_an_index_finds_what_exact_search_finds(
             zip(*(best[name].to_pylist() for name in ("query_id", "passage_id")), strict=True)
         ) & set(zip(*(found[name].to_pylist() for name in ("query_id", "passage_id")), strict=True))
         assert len(shared) >= 0.9 * best.num_rows  # PQ of 16 dimensions, 60 candidates compared exactly
+
+
+def test_given_passages_have_the_cosine_of_a_search(exact: WithVectors) -> None:
+    documents, cosines = exact.search(["7", "599"], 4, "vector")
+    nothing = np.array([], np.int64)
+    found = exact.score(["7", "3", "599"], [documents[0][::-1], nothing, documents[1]], "vector")
+    np.testing.assert_allclose(found[0], cosines[0][::-1], atol=1e-6)
+    assert found[1].tolist() == []
+    np.testing.assert_allclose(found[2], cosines[1], atol=1e-6)
