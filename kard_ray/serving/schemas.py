@@ -1,0 +1,414 @@
+"""Bodies of the interface, as they are checked and as the OpenAPI document shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from kard_ray.knowledge.filters import PassageFilter
+
+MAX_BATCH = 256
+MAX_OPTIONS = 26
+MAX_OPTION_CHARACTERS = 500
+MAX_QUESTION_CHARACTERS = 4000
+MAX_RETRIEVED = 100
+MAX_SAMPLES = 16
+MAX_SECONDS = 300.0
+MAX_MESSAGES = 64
+
+Mode = Literal["bm25", "vector", "hybrid", "reranker", "multivector"]
+
+
+# No control characters but white space, and something other than white space.
+_CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+TEXT_PATTERN = rf"^[^{_CONTROL}]*[^{_CONTROL}\s][^{_CONTROL}]*$"
+
+Text = Annotated[str, StringConstraints(min_length=1, pattern=TEXT_PATTERN)]
+QuestionText = Annotated[Text, StringConstraints(max_length=MAX_QUESTION_CHARACTERS)]
+OptionText = Annotated[Text, StringConstraints(max_length=MAX_OPTION_CHARACTERS)]
+Options = Annotated[
+    tuple[OptionText, ...], Field(max_length=MAX_OPTIONS, json_schema_extra={"uniqueItems": True})
+]
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@+-]*$")
+]
+Seconds = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
+
+
+class Body(BaseModel):
+    """A request's body: unknown fields and numbers that are none are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Part(BaseModel):
+    """Something in a response."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Finding(Body):
+    """How passages are found."""
+
+    k: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        None, description="Passages that the student is shown."
+    )
+    mode: Mode | None = None
+    filter: PassageFilter | None = None
+    knowledge_version: Name | None = None
+
+
+class Item(Finding):
+    """One question."""
+
+    question: QuestionText
+    options: Options = ()
+    model: Name | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = Field(
+        None, description="Samples, of which the majority answers."
+    )
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+
+    @model_validator(mode="after")
+    def _options_differ(self) -> Self:
+        if len(set(self.options)) != len(self.options):
+            raise ValueError("options: two of them are the same")
+        return self
+
+
+class AnswerRequest(Item):
+    """Body of ``POST /v1/answer``."""
+
+    stream: bool = False
+    timeout_seconds: Seconds | None = None
+
+
+class BatchRequest(Body):
+    """Body of ``POST /v1/answers``."""
+
+    items: Annotated[tuple[Item, ...], Field(min_length=1, max_length=MAX_BATCH)]
+    timeout_seconds: Seconds | None = None
+
+
+class RetrieveRequest(Body):
+    """Body of ``POST /v1/retrieve``."""
+
+    query: QuestionText
+    k: Annotated[int, Field(ge=1, le=MAX_RETRIEVED)] = 10
+    mode: Mode | None = None
+    filter: PassageFilter | None = None
+    knowledge_version: Name | None = None
+    timeout_seconds: Seconds | None = None
+
+
+class FeedbackRequest(Body):
+    """Body of ``POST /v1/feedback``."""
+
+    verdict: Literal["right", "wrong"]
+    answer_id: Name
+    question: QuestionText
+    options: Options = ()
+    answer: Annotated[str, StringConstraints(max_length=MAX_QUESTION_CHARACTERS)] | None = None
+    option: Annotated[int, Field(ge=0, lt=MAX_OPTIONS)] | None = None
+    rationale: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    passage_ids: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=1000)], ...], Field(max_length=64)
+    ] = ()
+    model: Name | None = None
+    model_version: Name | None = None
+    knowledge_version: Name | None = None
+    correction: Annotated[Text, StringConstraints(max_length=MAX_OPTION_CHARACTERS)] | None = None
+    comment: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    feedback_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+
+
+class Passage(Part):
+    """One passage; all of it is data of a corpus, never markup."""
+
+    passage_id: str
+    title: str
+    text: str
+    score: float
+    source: str = ""
+    link: str | None = None
+
+
+class Milliseconds(Part):
+    """Where the time went. ``queue`` is the wait for a place, ``generate`` includes the way to the student."""
+
+    queue: float = 0.0
+    retrieve: float = 0.0
+    rerank: float = 0.0
+    generate: float = 0.0
+    total: float = 0.0
+
+
+class Tokens(Part):
+    """What was computed: prompts that were read and tokens that were written, over all passes and samples."""
+
+    prompt: int = 0
+    generated: int = 0
+
+
+class Sample(Part):
+    """One of several samples."""
+
+    text: str
+    answer: str | None
+    option: int | None
+
+
+class Answer(Part):
+    """The response of ``POST /v1/answer``."""
+
+    id: str
+    answer: str | None
+    option: int | None
+    rationale: str
+    confidence: float | None
+    samples: list[Sample] = []
+    passages: list[Passage]
+    milliseconds: Milliseconds
+    tokens: Tokens
+    model: str
+    model_version: str
+    knowledge_version: str
+    cached: bool = False
+
+
+class ErrorDetail(Part):
+    """What was wrong."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None = None
+    request_id: str
+
+
+class ErrorBody(Part):
+    """Every response that is no success."""
+
+    error: ErrorDetail
+
+
+class BatchResult(Part):
+    """One item's answer or error."""
+
+    answer: Answer | None = None
+    error: ErrorDetail | None = None
+
+
+class BatchResponse(Part):
+    """The response of ``POST /v1/answers``."""
+
+    results: list[BatchResult]
+
+
+class RetrieveResponse(Part):
+    """The response of ``POST /v1/retrieve``."""
+
+    passages: list[Passage]
+    milliseconds: Milliseconds
+    knowledge_version: str
+
+
+class FeedbackResponse(Part):
+    """The response of ``POST /v1/feedback``."""
+
+    feedback_id: str
+
+
+class StudentInfo(Part):
+    """What the page needs to know of a student."""
+
+    method: str
+    version: str
+    passages: int
+    reads: bool
+    default: bool
+
+
+class ModelInfo(Part):
+    """One student, as OpenAI's interface lists models."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "kard-ray"
+    kard: StudentInfo | None = None
+
+
+class Limits(Part):
+    """What a request may ask."""
+
+    question_characters: int = MAX_QUESTION_CHARACTERS
+    options: int = MAX_OPTIONS
+    option_characters: int = MAX_OPTION_CHARACTERS
+    passages: int = 0
+    samples: int = MAX_SAMPLES
+    batch: int = MAX_BATCH
+    retrieved: int = MAX_RETRIEVED
+
+
+class ServiceInfo(Part):
+    """What holds for all students."""
+
+    default_model: str
+    knowledge_versions: list[str]
+    knowledge_version: str
+    modes: list[str]
+    mode: str
+    limits: Limits
+
+
+class ModelList(Part):
+    """The response of ``GET /v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelInfo]
+    kard: ServiceInfo
+
+
+# -- OpenAI's interface ----------------------------------------------------------------------------------------------
+
+
+class TextPart(BaseModel):
+    """A piece of a message's content."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    type: Literal["text"]
+    text: Annotated[str, StringConstraints(max_length=MAX_QUESTION_CHARACTERS)]
+
+
+class Message(BaseModel):
+    """One message; what the service does not know of it is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    role: Literal["system", "developer", "user", "assistant"]
+    content: (
+        Annotated[str, StringConstraints(max_length=MAX_QUESTION_CHARACTERS)]
+        | Annotated[tuple[TextPart, ...], Field(max_length=MAX_MESSAGES)]
+        | None
+    ) = None
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "\n".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    """What a streamed completion tells at its end."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    include_usage: bool = False
+
+
+class KardOptions(Finding):
+    """What OpenAI's interface has no field for."""
+
+    options: Options = ()
+
+
+class ResponseFormat(BaseModel):
+    """Only plain text is written."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    type: str
+
+
+class ChatRequest(Body):
+    """Body of ``POST /v1/chat/completions``. Fields that clients send and that change nothing here are taken too."""
+
+    model: Name
+    messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MESSAGES)]
+    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    stop: (
+        Annotated[str, StringConstraints(min_length=1, max_length=100)]
+        | Annotated[
+            tuple[Annotated[str, StringConstraints(min_length=1, max_length=100)], ...], Field(max_length=4)
+        ]
+        | None
+    ) = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    kard: KardOptions = KardOptions()
+    # taken, without effect
+    user: Annotated[str, StringConstraints(max_length=512)] | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    parallel_tool_calls: bool | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    # refused unless they ask for nothing
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+    modalities: list[str] | None = None
+    audio: Any = None
+    reasoning_effort: str | None = None
+
+
+class ChatMessage(Part):
+    """What a student wrote."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class Choice(Part):
+    """One sample."""
+
+    index: int
+    message: ChatMessage
+    finish_reason: Literal["stop", "length"]
+    logprobs: None = None
+
+
+class Usage(Part):
+    """Tokens, as OpenAI's interface counts them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class KardPart(Part):
+    """What OpenAI's interface has no field for."""
+
+    answer: str | None
+    option: int | None
+    passages: list[Passage]
+    milliseconds: Milliseconds
+    model_version: str
+    knowledge_version: str
+
+
+class ChatResponse(Part):
+    """The response of ``POST /v1/chat/completions``."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    kard: KardPart

@@ -1,0 +1,425 @@
+"""What the ingress does with a request: choose a student, find passages, ask, and put the answer together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from kard_ray.serving.cache import LruCache
+from kard_ray.serving.config import ServingConfig
+from kard_ray.serving.deadline import Deadline
+from kard_ray.serving.errors import ServiceError, invalid
+from kard_ray.serving.gate import Gate
+from kard_ray.serving.limits import TokenLimits
+from kard_ray.serving.logs import told
+from kard_ray.serving.metrics import Metrics
+from kard_ray.serving.parts import Ask, Delta, Found, Parts, Query, Restart, Written
+from kard_ray.serving.routing import Routing, StudentCard
+from kard_ray.serving.schemas import (
+    Answer,
+    BatchRequest,
+    BatchResult,
+    ErrorDetail,
+    FeedbackRequest,
+    Item,
+    Milliseconds,
+    Passage,
+    RetrieveRequest,
+    RetrieveResponse,
+    Sample,
+    Tokens,
+)
+
+SELF_CONSISTENCY_TEMPERATURE = 0.7  # of several samples, when neither the request nor the recipe names one
+_ROOM_FOR_SHADOWS = 0.5  # share of the places inside that may be taken when a shadow is asked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """How a text is drawn, beyond what an item says."""
+
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """The first event of a stream: the passages are there."""
+
+    id: str
+    found: Found
+    passages: list[Passage]
+    milliseconds: Milliseconds
+    card: StudentCard
+    knowledge_version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finish:
+    """The last event of a stream."""
+
+    answer: Answer
+    written: Written
+
+
+ServiceEvent = Start | Delta | Restart | Finish
+
+
+class Service:
+    """The ingress without HTTP; one per replica."""
+
+    def __init__(
+        self, config: ServingConfig, parts: Parts, routing: Routing, metrics: Metrics | None = None
+    ) -> None:
+        self.config, self.parts, self.routing = config, parts, routing
+        self.metrics = metrics or Metrics()
+        self.gate = Gate(config.max_running, config.max_queued)
+        self.limits = TokenLimits()
+        self.cache: LruCache[tuple[Answer, Written]] = LruCache(config.cache_entries)
+        self._shadows: set[asyncio.Task[None]] = set()
+
+    def deadline(self, seconds: float | None) -> Deadline:
+        """A request's deadline, from now."""
+        return Deadline(seconds or self.config.deadline_seconds)
+
+    # -- one question ------------------------------------------------------------------------------------------------
+
+    async def answer(
+        self,
+        item: Item,
+        request_id: str,
+        deadline: Deadline,
+        *,
+        drawing: Drawing | None = None,
+        patient: bool = False,
+    ) -> tuple[Answer, Written]:
+        """Answer ``item``; raises ServiceError."""
+        steps = self.stream(item, request_id, deadline, drawing=drawing, patient=patient, whole=True)
+        async with aclosing(steps) as events:
+            async for event in events:
+                if isinstance(event, Finish):
+                    return event.answer, event.written
+        raise AssertionError("a stream ends with Finish or an error")
+
+    async def stream(
+        self, item: Item, request_id: str, deadline: Deadline, *, drawing: Drawing | None = None,
+        patient: bool = False, whole: bool = False,
+    ) -> AsyncGenerator[ServiceEvent, None]:  # fmt: skip
+        """Answer ``item`` step by step; ``whole``: no text before the end, which costs less. Raises ServiceError."""
+        began = time.perf_counter()
+        card = self.routing.choose(item.model, item.question, item.options)
+        plan = self._plan(item, card, drawing or Drawing())
+        identity = f"ans_{uuid.uuid4().hex}"
+        kept = self.cache.get(plan.key) if plan.key is not None else None
+        if plan.key is not None:
+            self.metrics.cache.inc(tags={"found": str(kept is not None).lower()})
+        if kept is not None:
+            for event in self._from_cache(identity, kept, card, plan, began):
+                yield event
+            return
+        async with self.gate.inside(deadline, patient=patient) as queued:
+            self._gauge()
+            try:
+                found = await self._find(plan, item, request_id, deadline)
+                passages = [passage_of(row) for row in found.passages]
+                times = {"queue": queued, "retrieve": found.retrieve, "rerank": found.rerank}
+                yield Start(
+                    id=identity, found=found, passages=passages, milliseconds=in_milliseconds(times), card=card,
+                    knowledge_version=plan.version,
+                )  # fmt: skip
+                asked = time.perf_counter()
+                ask = plan.ask(found, request_id, deadline)
+                written: Written | None = None
+                if whole:
+                    written = await self.parts.answer(card.engine, ask, deadline)
+                else:
+                    async with aclosing(self.parts.stream(card.engine, ask, deadline)) as events:
+                        async for step in events:
+                            if isinstance(step, Written):
+                                written = step
+                            else:
+                                yield step
+                assert written is not None  # the last event of every stream that ends without an error
+                now = time.perf_counter()
+                times |= {"generate": now - asked, "total": now - began}
+            finally:
+                self._gauge(leaving=1)
+        answer = put_together(identity, written, passages, times, card, plan.version)
+        if plan.key is not None:
+            self.cache.put(plan.key, (answer, written))
+        self._count(answer, card, times, request_id, item)
+        self._ask_shadow(item, answer, found, request_id)
+        yield Finish(answer=answer, written=written)
+
+    def _plan(self, item: Item, card: StudentCard, drawing: Drawing) -> _Plan:
+        k = card.passages if item.k is None else item.k
+        if k > card.passages:
+            raise invalid(
+                "k", f"got {k}, but the student {card.name} was trained with at most {card.passages}."
+            )
+        samples = item.n or card.samples
+        temperature = item.temperature
+        if temperature is None and samples > 1 and card.temperature == 0:
+            temperature = SELF_CONSISTENCY_TEMPERATURE
+        version = self.routing.version(item.knowledge_version)
+        mode = self.routing.mode_for(item.mode)
+        fixed = item.seed is not None or (card.temperature if temperature is None else temperature) == 0
+        key = (
+            card.name, card.version, version, mode, k, samples, temperature, item.seed, item.filter, drawing,
+            item.question, item.options,
+        )  # fmt: skip
+        return _Plan(
+            item=item, card=card, drawing=drawing, k=k, samples=samples, temperature=temperature, version=version,
+            mode=mode, key=key if fixed else None,
+        )  # fmt: skip
+
+    async def _find(self, plan: _Plan, item: Item, request_id: str, deadline: Deadline) -> Found:
+        if plan.k == 0:
+            return Found(passages=[])
+        text = " ".join([item.question, *(item.options if plan.card.with_options else ())])
+        query = Query(
+            text=text, k=plan.k, mode=plan.mode, version=plan.version, request_id=request_id,
+            filter=item.filter.model_dump(mode="json") if item.filter else None,
+        )  # fmt: skip
+        return await self._timed_retrieve(query, deadline)
+
+    async def _timed_retrieve(self, query: Query, deadline: Deadline) -> Found:
+        """Passages; the way to the part and back counts as retrieval."""
+        began = time.perf_counter()
+        found = await self.parts.retrieve(query, deadline)
+        took = time.perf_counter() - began
+        return Found(
+            passages=found.passages, retrieve=max(found.retrieve, took - found.rerank), rerank=found.rerank
+        )
+
+    def _from_cache(
+        self, identity: str, kept: tuple[Answer, Written], card: StudentCard, plan: _Plan, began: float
+    ) -> list[ServiceEvent]:
+        answer, written = kept
+        times = Milliseconds(total=round((time.perf_counter() - began) * 1000, 3))
+        answer = answer.model_copy(update={"id": identity, "cached": True, "milliseconds": times})
+        self.metrics.answers.inc(
+            tags={"model": card.name, "readable": str(answer.answer is not None).lower(), "cached": "true"}
+        )
+        start = Start(
+            id=identity, found=Found(passages=[]), passages=answer.passages, milliseconds=Milliseconds(), card=card,
+            knowledge_version=plan.version,
+        )  # fmt: skip
+        texts = [sample.text for sample in written.samples]
+        return [
+            start,
+            *(Delta(sample=at, text=text) for at, text in enumerate(texts)),
+            Finish(answer=answer, written=written),
+        ]
+
+    def _count(
+        self, answer: Answer, card: StudentCard, times: dict[str, float], request_id: str, item: Item
+    ) -> None:
+        readable = str(answer.answer is not None).lower()
+        self.metrics.answers.inc(tags={"model": card.name, "readable": readable, "cached": "false"})
+        if answer.tokens.prompt:
+            self.metrics.tokens.inc(answer.tokens.prompt, tags={"model": card.name, "kind": "prompt"})
+        if answer.tokens.generated:
+            self.metrics.tokens.inc(answer.tokens.generated, tags={"model": card.name, "kind": "generated"})
+        for stage, seconds in times.items():
+            self.metrics.stage.observe(seconds, tags={"stage": stage})
+        told(
+            "answered",
+            request_id=request_id,
+            answer_id=answer.id,
+            model=card.name,
+            model_version=card.version,
+            knowledge_version=answer.knowledge_version,
+            passages=len(answer.passages),
+            readable=answer.answer is not None,
+            milliseconds=answer.milliseconds.model_dump(),
+            tokens=answer.tokens.model_dump(),
+            **({"question": item.question, "rationale": answer.rationale} if self.config.log_text else {}),
+        )
+
+    def _gauge(self, leaving: int = 0) -> None:
+        self.metrics.running.set(self.gate.running - leaving)
+        self.metrics.waiting.set(self.gate.waiting)
+
+    # -- a second student, whose answers nobody sees -----------------------------------------------------------------
+
+    def _ask_shadow(self, item: Item, answer: Answer, found: Found, request_id: str) -> None:
+        card = self.routing.shadow_of(self.routing.choose(answer.model, "", ()), random.random())
+        if card is None:
+            return
+        if not self.gate.has_room(_ROOM_FOR_SHADOWS):
+            self.metrics.shadow.inc(tags={"model": card.name, "outcome": "left_out"})
+            return
+        task = asyncio.create_task(self._shadowed(card, item, answer, found, request_id))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _shadowed(
+        self, card: StudentCard, item: Item, answer: Answer, found: Found, request_id: str
+    ) -> None:
+        deadline = self.deadline(None)
+        try:
+            plan = self._plan(item.model_copy(update={"k": None}), card, Drawing())
+            if plan.k > len(found.passages):
+                found = await self._find(plan, item, request_id, deadline)
+            async with self.gate.inside(deadline, patient=True):
+                written = await self.parts.answer(
+                    card.engine, plan.ask(found, request_id, deadline), deadline
+                )
+        except ServiceError as error:
+            outcome = "failed"
+            told("shadow failed", request_id=request_id, model=card.name, code=error.code)
+        else:
+            outcome = "same" if written.answer == answer.answer else "other"
+            told(
+                "shadow answered",
+                request_id=request_id,
+                answer_id=answer.id,
+                model=card.name,
+                same=outcome == "same",
+                beside=answer.model,
+            )
+        self.metrics.shadow.inc(tags={"model": card.name, "outcome": outcome})
+
+    # -- other requests ----------------------------------------------------------------------------------------------
+
+    async def batch(self, request: BatchRequest, request_id: str, deadline: Deadline) -> list[BatchResult]:
+        """One result per item, in order; a few are worked on at once, when nobody else waits."""
+        places = asyncio.Semaphore(self.config.batch_at_once)
+
+        async def one(at: int, item: Item) -> BatchResult:
+            name = f"{request_id}-{at}"
+            try:
+                async with places:
+                    answer, _ = await self.answer(item, name, deadline, patient=True)
+            except ServiceError as error:
+                return BatchResult(error=ErrorDetail.model_validate(error.body(name)["error"]))
+            return BatchResult(answer=answer)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(at, item)) for at, item in enumerate(request.items)]
+        return [task.result() for task in tasks]
+
+    async def retrieve(
+        self, request: RetrieveRequest, request_id: str, deadline: Deadline
+    ) -> RetrieveResponse:
+        """Passages for a query."""
+        began = time.perf_counter()
+        query = Query(
+            text=request.query,
+            k=request.k,
+            mode=self.routing.mode_for(request.mode),
+            version=self.routing.version(request.knowledge_version),
+            filter=request.filter.model_dump(mode="json") if request.filter else None,
+            request_id=request_id,
+        )
+        async with self.gate.inside(deadline) as queued:
+            found = await self._timed_retrieve(query, deadline)
+        times = {"queue": queued, "retrieve": found.retrieve, "rerank": found.rerank}
+        times["total"] = time.perf_counter() - began
+        told("retrieved", request_id=request_id, passages=len(found.passages), version=query.version)
+        return RetrieveResponse(
+            passages=[passage_of(row) for row in found.passages],
+            milliseconds=in_milliseconds(times),
+            knowledge_version=query.version,
+        )
+
+    async def keep(
+        self, request: FeedbackRequest, feedback_id: str, token: str, request_id: str, deadline: Deadline
+    ) -> None:
+        """Store a verdict; returns when it is on disk."""
+        row = request.model_dump(mode="json") | {
+            "feedback_id": feedback_id,
+            "given_by": token,
+            "created": time.time(),
+        }
+        await self.parts.keep(row, deadline)
+        self.metrics.feedback.inc(tags={"verdict": request.verdict})
+        told("verdict kept", request_id=request_id, feedback_id=feedback_id, verdict=request.verdict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """What is done for an item, its defaults filled in."""
+
+    item: Item
+    card: StudentCard
+    drawing: Drawing
+    k: int
+    samples: int
+    temperature: float | None
+    version: str
+    mode: str
+    key: tuple[Any, ...] | None  # of the cache; None: another time it would be another text
+
+    def ask(self, found: Found, request_id: str, deadline: Deadline) -> Ask:
+        """What the student is asked."""
+        return Ask(
+            student=self.card.name,
+            version=self.card.version,
+            question=self.item.question,
+            options=self.item.options,
+            passages=found.passages[: self.k],
+            seconds=deadline.left,
+            samples=self.samples,
+            temperature=self.temperature,
+            top_p=self.drawing.top_p,
+            max_tokens=self.drawing.max_tokens,
+            stop=self.drawing.stop,
+            seed=self.item.seed,
+            request_id=request_id,
+        )
+
+
+def passage_of(row: dict[str, Any]) -> Passage:
+    """A found passage as the response shows it; its id or source is a link if it is an address."""
+    links = [str(row.get(name, "")) for name in ("passage_id", "source_id", "source")]
+    link = next((link for link in links if link.startswith(("https://", "http://"))), None)
+    return Passage(
+        passage_id=row["passage_id"],
+        title=row["title"],
+        text=row["text"],
+        score=float(row["score"]),
+        source=row.get("source") or "",
+        link=link,
+    )
+
+
+def in_milliseconds(seconds: dict[str, float]) -> Milliseconds:
+    """Rounded to microseconds."""
+    return Milliseconds(**{name: round(value * 1000, 3) for name, value in seconds.items()})
+
+
+def put_together(
+    identity: str,
+    written: Written,
+    passages: Sequence[Passage],
+    times: dict[str, float],
+    card: StudentCard,
+    knowledge_version: str,
+) -> Answer:
+    """The response's object."""
+    several = len(written.samples) > 1
+    return Answer(
+        id=identity,
+        answer=written.answer,
+        option=written.option,
+        rationale=written.rationale,
+        confidence=written.confidence,
+        samples=[Sample(text=s.text, answer=s.answer, option=s.option) for s in written.samples]
+        if several
+        else [],
+        passages=list(passages[: written.shown]),
+        milliseconds=in_milliseconds(times),
+        tokens=Tokens(prompt=written.prompt_tokens, generated=written.generated_tokens),
+        model=card.name,
+        model_version=card.version,
+        knowledge_version=knowledge_version,
+    )
