@@ -40,6 +40,9 @@ class RerankerConfig(Frozen):
     by_question: int = Field(32, ge=0, le=1000)  # κ2, candidates found by the question
     first_stage: Mode = "bm25"  # how the question searches, in training and at use
     dev_fraction: float = Field(0.1, gt=0, lt=1)  # share of the training questions that only measure
+    dev_depth: int = Field(
+        32, ge=1, le=1000
+    )  # passages found by a held-out question that are ranked, with the silver ones
 
     loss: Loss = (
         "kl"  # cross_entropy: the candidate that the rationale scores best is right, all others wrong
