@@ -9,7 +9,6 @@ from typing import Any
 
 from kard_ray.comparison.results import SILVER, Answers, Training, by_source
 from kard_ray.evaluation.model_shape import parameters_of_folder
-from kard_ray.evaluation.report import ENCODING_SOURCES
 from kard_ray.grid import Cell
 from kard_ray.knowledge.retrieval import passage_texts
 from kard_ray.runtime.models import ModelStatus, check_model, resolve_model
@@ -33,13 +32,11 @@ def answers_of(cell: Cell) -> list[Answers]:
         parameters=_parameters(recipe.student.model, cell.pipeline.layers(cell.method)),
         training=_training(cell) if METHODS[cell.method].trained else None,
     )
-    searching = cell.pipeline.retriever_flops()
+    costs = cell.pipeline.search_costs(cell.method)
     return [
-        # A search whose encoder's FLOPs are not known: then those of the whole answer are not known either.
-        replace(one, shape=None)
-        if one.passages in ENCODING_SOURCES and one.passages not in searching
-        else one
-        for one in by_source(together, searching)
+        # A search whose FLOPs are not known: then those of the whole answer are not known either.
+        one if one.passages in costs else replace(one, shape=None)
+        for one in by_source(together, costs)
     ]
 
 

@@ -148,6 +148,7 @@ def evaluate_questions(
     trained = METHODS[names[0]].trained
     asked = pipeline.student_artifact(names[0]) if trained else pipeline.prediction_artifact(names[0])
     config = recipe.prediction.content()
+    config["sources"] = pipeline.sources(names[0], new=True)
     config["questions"] = hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
     if METHODS[names[0]].alone_and_with_passages:
         config["ask_below"] = recipe.prediction.ask_below

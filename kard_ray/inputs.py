@@ -129,8 +129,8 @@ class Inputs(Lineage):
         ``version`` is a tag or number of another version of the knowledge base than the run's. Raises UserError when
         its student is not there, or the model of a method without one cannot be had.
         """
-        from kard_ray.evaluation.asking import KnowledgeSource
         from kard_ray.evaluation.predict import LoraStudent, Prediction
+        from kard_ray.evaluation.searching import KnowledgeSource
         from kard_ray.runtime.models import resolve_model
         from kard_ray.student.config import ADAPTER_FOLDER, CUES, MODEL_FOLDER
         from kard_ray.student.methods.prompted import STEPS

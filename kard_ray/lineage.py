@@ -8,7 +8,7 @@ from typing import Any
 
 from kard_ray.benchmarks.jsonl import JsonlConfig
 from kard_ray.benchmarks.registry import load_benchmark
-from kard_ray.evaluation.predict import PassageSource
+from kard_ray.evaluation.sources import PassageSource, source_name
 from kard_ray.recipe import Recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
@@ -313,15 +313,19 @@ class Lineage:
     def sources(self, method: MethodName, *, new: bool = False) -> list[PassageSource]:
         """Where the passages come from that ``method`` reads at test, one prediction for each; "none": it reads none.
 
-        A question that is ``new`` has no rationale, and is answered once. BM25 where the recipe names no search.
+        Each search once for each number of rounds. A question that is ``new`` has no rationale, and is answered once.
+        BM25 where the recipe names no search.
         """
-        asked = METHODS[method]
+        asked, prediction = METHODS[method], self.recipe.prediction
         if asked.passages_from == "none":
             return ["none"]
-        searched: list[PassageSource] = [s for s in self.recipe.prediction.sources if s != "silver"]
-        if new:
-            return searched[:1] or ["bm25"]
-        alone: list[PassageSource] = ["none"] if asked.alone_and_with_passages else []
-        if asked.passages_from == "rationale" and self.predicts_silver:
-            return [*alone, *self.recipe.prediction.sources]
-        return [*alone, *(searched or ["bm25"])]
+        silver = asked.passages_from == "rationale" and self.predicts_silver and not new
+        found: list[PassageSource] = ["none"] if asked.alone_and_with_passages and not new else []
+        for source in prediction.sources:
+            if source != "silver":
+                found += [source_name(source, rounds) for rounds in prediction.rounds]
+            elif silver:
+                found.append("silver")
+        if all(source == "none" for source in found):
+            found += [source_name("bm25", rounds) for rounds in prediction.rounds]
+        return found[:1] if new else found

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kard_ray.evaluation.sources import rounds_in_words
+
 # The papers' names; a method without one keeps that of the recipe.
 PAPER_NAMES = {
     "finetune": "Fine-tuning",
@@ -21,7 +23,9 @@ PAPER_NAMES = {
     "few_shot": "Few-shot",
     "few_shot_cot": "Few-shot CoT",
 }
-_SOURCES = {"bm25": "BM25", "none": "", "vector": "vectors", "gated": "when unsure"}
+_SOURCES = {
+    "bm25": "BM25", "none": "", "vector": "vectors", "multivector": "token vectors", "gated": "when unsure"
+}  # fmt: skip
 
 
 def method_name(method: str) -> str:
@@ -35,6 +39,11 @@ def published_name(row: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, (method_name(row["method"]), row["variant"])))
 
 
+def _words_of(source: str) -> tuple[str, str]:
+    search, _, _ = source.partition(":")
+    return _SOURCES.get(search, search), rounds_in_words(source)
+
+
 class Labels:
     """Short names that tell the rows of one comparison apart."""
 
@@ -44,8 +53,8 @@ class Labels:
         self.by_id = {row["id"]: self.of(row) for row in rows}
 
     def of(self, row: Mapping[str, Any]) -> str:
-        """``KARD (BM25)``, and the student behind it when there are several; works for cells too."""
-        parts = [_SOURCES.get(word, word) for word in str(row["passages"]).split()]
+        """``KARD (reranker, two rounds)``, and the student behind it if there are several; works for cells too."""
+        parts = [part for word in str(row["passages"]).split() for part in _words_of(word)]
         source = ", ".join(part for part in parts if part)
         name = method_name(row["method"]) + (f" ({source})" if source else "")
         return f"{name}, {row['student']}" if len(self._students) > 1 else name

@@ -21,6 +21,7 @@ from kard_ray.evaluation.gating import choose_threshold, gated, gating_curve
 from kard_ray.evaluation.model_shape import ModelShape
 from kard_ray.evaluation.paired import compare_pairs
 from kard_ray.evaluation.published import SKINTERN_AVERAGES, SKINTERN_TABLE, published_rows
+from kard_ray.evaluation.search_cost import NOTHING, SearchCost
 from kard_ray.evaluation.summary import correct_by_question, merge_seeds, stack_seeds, summarise
 
 ALONE, SILVER, GATED = "none", "silver", "gated"  # passages: none; the upper bound; asked for when unsure
@@ -52,7 +53,7 @@ class Answers:
     k: int  # passages shown
     shape: ModelShape | None  # None: its FLOPs are not counted
     parameters: int | None
-    retriever_flops: float = 0.0  # per question
+    searching: SearchCost = NOTHING  # FLOPs per question
     training: Training | None = None  # None: a prompted baseline
 
     @property
@@ -82,11 +83,8 @@ def row_id(key: Key) -> str:
     return "/".join(key)
 
 
-def by_source(answers: Answers, retriever_flops: Mapping[str, float]) -> list[Answers]:
-    """``answers`` of all sources, divided by source in the order in which they stand.
-
-    ``retriever_flops`` are those of one question, by source.
-    """
+def by_source(answers: Answers, costs: Mapping[str, SearchCost]) -> list[Answers]:
+    """``answers`` of all sources, divided by source in the order in which they stand, each with its search's cost."""
     table = answers.predictions
     return [
         replace(
@@ -94,7 +92,7 @@ def by_source(answers: Answers, retriever_flops: Mapping[str, float]) -> list[An
             passages=source,
             predictions=table.filter(pc.equal(table["source"], source)),
             k=0 if source == ALONE else answers.k,
-            retriever_flops=retriever_flops.get(source, 0.0),
+            searching=costs.get(source, NOTHING),
         )
         for source in dict.fromkeys(table["source"].to_pylist())
     ]
@@ -117,7 +115,7 @@ def with_gated(answers: Sequence[Answers], asking: Collection[str]) -> tuple[lis
         if alone is not None and other.passages not in (ALONE, SILVER):
             everything.append(_gated(alone, other))
             curve = gating_curve(
-                alone.predictions, other.predictions, shape=other.shape, retriever_flops=other.retriever_flops
+                alone.predictions, other.predictions, shape=other.shape, searching=other.searching
             )
             interns.append(Intern(alone=alone, asking=other, curve=[point.as_dict() for point in curve]))
     return everything, interns
@@ -133,14 +131,14 @@ def _gated(alone: Answers, asking: Answers) -> Answers:
             continue
         if not chosen_on[0].num_rows:  # a single question
             chosen_on = halves[which]
-        curve = gating_curve(*chosen_on, shape=asking.shape, retriever_flops=asking.retriever_flops)
+        curve = gating_curve(*chosen_on, shape=asking.shape, searching=asking.searching)
         tables.append(gated(*halves[which], choose_threshold(curve).threshold))
     table = pa.concat_tables(tables)
     asked = sum(bool(ids) for ids in table["passage_ids"].to_pylist()) / max(1, table.num_rows)
     # No k: Hits@k over questions that were never searched for would tell nothing.
     return replace(
         asking, passages=f"{GATED} {asking.passages}", predictions=table, k=0,
-        retriever_flops=asking.retriever_flops * asked,
+        searching=SearchCost(*(part * asked for part in asking.searching)),
     )  # fmt: skip
 
 
@@ -164,7 +162,7 @@ def cell_record(answers: Answers, questions: Mapping[str, Question]) -> dict[str
             questions,
             k=answers.k,
             shape=answers.shape,
-            retriever_flops=answers.retriever_flops,
+            searching=answers.searching,
         ),
         "train_seconds": training.seconds if training else None,
         "train_tokens": training.tokens if training else None,

@@ -1,25 +1,25 @@
-"""How one student is asked one question: prompts, passes, samples, options, and what it held probable."""
+"""How one student is asked one question: rounds, passes, samples, options, and what it held probable."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 
-from kard_ray.benchmarks.rendering import AnswerForm, conclusion
+from kard_ray.benchmarks.rendering import conclusion
 from kard_ray.evaluation.confidence import written_confidence
-from kard_ray.knowledge.retrieval import PASSAGE_LIST, Mode, RetrievalConfig, Retriever
-from kard_ray.runtime.dialogue import ADAPTER, Dialogue, Reply, Request, Score, Write
-from kard_ray.student.help import Shot
-from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig, next_cue, opening
-
-MODES: tuple[Mode, ...] = ("bm25", "vector", "hybrid")  # sources that are searched for
-STUDENT = "student"  # column of a row: which of the students that share an engine is asked
+from kard_ray.evaluation.prompts import STUDENT, Manner, prompt_ids, search_for
+from kard_ray.evaluation.rounds import merged, query_with_passage
+from kard_ray.evaluation.searching import SEARCHES, Found, Searching
+from kard_ray.evaluation.sources import Search, searched
+from kard_ray.runtime.dialogue import Dialogue, Find, Reply, Request, Score, Write
+from kard_ray.student.rendering import opening
 
 _CONCLUSION = "So the answer is"  # how every conclusion begins; a rationale ends before it
 
@@ -47,129 +47,11 @@ WRITTEN = pa.schema(
             ),
         ),
         ("calls", CALLS),
+        ("searches", SEARCHES),
         ("seconds", pa.float64()),
         ("error", pa.string()),
     ]
 )
-
-_PROMPTS = pa.list_(pa.int32())
-
-OptionsBehind = Literal["rationale", "question", "both"]
-
-
-@dataclass(frozen=True, slots=True)
-class KnowledgeSource:
-    """The knowledge base that questions are asked of."""
-
-    folder: str
-    version: str | int | None  # tag or LanceDB number; None: the newest
-    retrieval: RetrievalConfig
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manner:
-    """How one student is asked; the same for all of its questions."""
-
-    tokenizer: str  # folder with the student's tokenizer and configuration
-    rendering: RenderingConfig
-    form: AnswerForm
-    passages: int = 0  # k, shown at most
-    knowledge: KnowledgeSource | None = None  # None: nothing is searched for
-    cues: tuple[str, ...] = (DEFAULT_CUE,)
-    reasons: bool = True  # whether what it writes in its last pass begins with a rationale
-    stop: tuple[str, ...] = ()
-    shots: Mapping[str, Sequence[Shot]] = field(default_factory=dict)  # by the question's pattern
-    samples: int = 1
-    seed: int | None = None  # of the draws; None: greedy
-    score_options: Literal["sum", "mean"] | None = (
-        None  # of log p over an option's tokens; None: it writes its answer
-    )
-    # What the options are scored behind: the rationale that it wrote, the question alone, or both, of which the mean
-    # counts. Behind the question the prompt ends with ``answer_cue``.
-    options_behind: OptionsBehind = "rationale"
-    answer_cue: str = DEFAULT_CUE
-    # A student that reads is first asked without passages, and is believed when it is at least this confident.
-    ask_below: float | None = None
-    adapter: str = ""  # folder of its LoRA adapter; empty: the model that the engine runs is the student
-
-    def renderer(self) -> Renderer:
-        """The renderer of its prompts."""
-        from transformers import AutoConfig, AutoTokenizer
-
-        return Renderer(
-            AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True),
-            self.rendering,
-            self.form,
-            encoder_decoder=AutoConfig.from_pretrained(
-                self.tokenizer, local_files_only=True
-            ).is_encoder_decoder,
-        )
-
-
-class StudentPrompts:
-    """Adds each row's passages and first prompt; an actor's callable, so that the engine waits for neither.
-
-    Rows whose source is a retrieval mode get the passages that their query finds. One actor for both steps: each one
-    more is a process that imports its libraries while the engine does.
-    """
-
-    def __init__(self, manners: Sequence[Manner]) -> None:
-        self.manners = manners
-        self.renderers = [manner.renderer() for manner in manners]
-        self.retrievers: dict[tuple[int, Mode], Retriever] = {}
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Columns of :func:`~kard_ray.evaluation.predict.prediction_rows` and STUDENT in; the dialogue's out."""
-        rows = batch.to_pylist()
-        for key in sorted({(row[STUDENT], row["source"]) for row in rows if row["source"] in MODES}):
-            asking = [row for row in rows if (row[STUDENT], row["source"]) == key]
-            found = self._retriever(*key)(pa.table({"query": [row["query"] for row in asking]}))
-            for row, passages in zip(asking, found["passages"].to_pylist(), strict=True):
-                row["passages"] = passages
-        prompts, alone, shown, adapters = [], [], [], []
-        for row in rows:
-            manner = self.manners[row[STUDENT]]
-            passages = row["passages"][: manner.passages]
-            shown.append(passages)
-            prompts.append(self._prompt(row, passages))
-            twice = manner.ask_below is not None and row["source"] != "none"
-            alone.append(self._prompt(row, []) if twice else None)
-            adapters.append(manner.adapter)
-        return (
-            batch.drop_columns(["passages", "query"])
-            .append_column("passages", pa.array(shown, PASSAGE_LIST))
-            .append_column("prompt_ids", pa.array(prompts, _PROMPTS))
-            .append_column("alone_ids", pa.array(alone, _PROMPTS))
-            .append_column(ADAPTER, pa.array(adapters, pa.string()))
-        )
-
-    def _prompt(self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> list[int]:
-        return prompt_ids(self.renderers[row[STUDENT]], self.manners[row[STUDENT]], row, passages, ())
-
-    def _retriever(self, student: int, mode: Mode) -> Retriever:
-        if (student, mode) not in self.retrievers:
-            manner = self.manners[student]
-            assert manner.knowledge is not None  # else no row of this student has a source to search
-            known = manner.knowledge
-            self.retrievers[student, mode] = Retriever(
-                known.folder, manner.passages, "query", mode, known.retrieval, known.version
-            )
-        return self.retrievers[student, mode]
-
-
-def prompt_ids(
-    renderer: Renderer,
-    manner: Manner,
-    row: Mapping[str, Any],
-    passages: Sequence[Mapping[str, Any]],
-    written: Sequence[str],
-) -> list[int]:
-    """The prompt of the pass after those in which ``written`` was written."""
-    texts = [(p["title"], p["text"]) for p in passages]
-    cue = next_cue(manner.cues, written)
-    return renderer.prompt_ids(
-        row["question"], row["options"], texts, cue, shots=manner.shots.get(row["pattern"], ())
-    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -191,12 +73,21 @@ class _Asked:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    """What a student is shown with a question, and how it was found."""
+
+    passages: Sequence[Mapping[str, Any]] = ()
+    searches: Sequence[Mapping[str, Any]] = ()
+
+
 class Asking:
     """The dialogues of the rows of :class:`StudentPrompts`; see :class:`kard_ray.runtime.dialogue.Ask`."""
 
-    def __init__(self, manners: Sequence[Manner]) -> None:
+    def __init__(self, manners: Sequence[Manner], search: Searching) -> None:
         self.manners = manners
         self.renderers = [manner.renderer() for manner in manners]
+        self.search = search
 
     def __call__(self, row: Mapping[str, Any]) -> Dialogue:
         """Ask once; with ``ask_below`` first without passages, and with them only when it is not confident enough."""
@@ -206,14 +97,55 @@ class Asking:
             alone = yield from self._ask(row, row["alone_ids"], ())
             confidence = alone.samples[0].confidence
             if confidence is not None and manner.ask_below is not None and confidence >= manner.ask_below:
-                return self._finished(row, (), alone)
+                return self._finished(row, _Read(), alone)
             before.append(alone)
-        asked = yield from self._ask(row, row["prompt_ids"], row["passages"])
-        return self._finished(row, row["passages"], *before, asked)
+        prompt, read = row["prompt_ids"], _Read(passages=row["passages"], searches=row["searches"])
+        source = searched(row["source"])
+        if source is not None and source.rounds > 1:
+            led, read = yield from self._search_again(row, read, source.search, source.rounds)
+            before.append(led)
+            prompt = prompt_ids(self.renderers[row[STUDENT]], manner, row, read.passages, ())
+        asked = yield from self._ask(row, prompt, read.passages)
+        return self._finished(row, read, *before, asked)
+
+    def find(self, requests: Sequence[Find]) -> Future[list[Found]]:
+        """See :meth:`kard_ray.runtime.dialogue.Ask.find`."""
+        return self.search.begin(requests)
 
     def failed(self, row: Mapping[str, Any], error: str) -> dict[str, Any]:
         """A row without text, with its error."""
-        return self._row(row, row["passages"]) | {"samples": [], "calls": [], "seconds": 0.0, "error": error}
+        read = _Read(passages=row["passages"])
+        return self._row(row, read) | {"samples": [], "calls": [], "seconds": 0.0, "error": error}
+
+    def _search_again(
+        self, row: Mapping[str, Any], first: _Read, search: Search, rounds: int
+    ) -> Generator[Sequence[Request], Sequence[Reply], tuple[_Asked, _Read]]:
+        """All rounds behind the ``first``: what they cost the student, and what all of them found together.
+
+        A rationale is written greedily from what the rounds before found, in the first pass of the method; what was
+        searched for is not told to the student, so each round is asked as if it were the only one.
+        """
+        manner, renderer = self.manners[row[STUDENT]], self.renderers[row[STUDENT]]
+        led = _Asked(samples=[])
+        found: list[Sequence[Mapping[str, Any]]] = [first.passages]
+        searches = list(first.searches)
+        used: list[str] = []
+        while len(found) < rounds:
+            if manner.next_query == "rationale":
+                prompt = prompt_ids(renderer, manner, row, merged(found, manner.passages), ())
+                (written,) = yield [Write(prompt_ids=prompt, stop=manner.stop, greedy=True)]
+                led.calls += calls([prompt], [written])
+                led.seconds += written.seconds
+                text = f"{opening(manner.cues[0])} {written.text}".strip()
+                query = f"{row['question']} {text}".strip()
+            else:
+                query, joined = query_with_passage(row["question"], found[-1], used)
+                used += [joined] if joined is not None else []
+            request = search_for(query, row[STUDENT], search, self.manners)
+            (reply,) = yield [request]
+            found.append(reply.found.passages)
+            searches.append(reply.found.record(query))
+        return led, _Read(passages=merged(found, manner.passages), searches=searches)
 
     def _ask(
         self, row: Mapping[str, Any], first: Sequence[int], passages: Sequence[Mapping[str, Any]]
@@ -344,17 +276,16 @@ class Asking:
         name = f"{seed}/{row['prediction_id']}/{sample}/{turn}"
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
-    def _row(self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _row(self, row: Mapping[str, Any], read: _Read) -> dict[str, Any]:
         return {name: row[name] for name in ("prediction_id", "question_id", "source", STUDENT)} | {
-            "passage_ids": [p["passage_id"] for p in passages]
+            "passage_ids": [passage["passage_id"] for passage in read.passages],
+            "searches": read.searches,
         }
 
-    def _finished(
-        self, row: Mapping[str, Any], passages: Sequence[Mapping[str, Any]], *asked: _Asked
-    ) -> dict[str, Any]:
+    def _finished(self, row: Mapping[str, Any], read: _Read, *asked: _Asked) -> dict[str, Any]:
         """The row of the last time it was ``asked``; all times cost."""
         cues = self.manners[row[STUDENT]].cues
-        return self._row(row, passages) | {
+        return self._row(row, read) | {
             "samples": [
                 {
                     "texts": [

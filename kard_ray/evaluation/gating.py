@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from kard_ray.evaluation.flops import question_cost
 from kard_ray.evaluation.model_shape import ModelShape
+from kard_ray.evaluation.search_cost import NOTHING, SearchCost
 
 ALWAYS = 2.0  # a threshold above every probability: every question is asked
 SOURCE = "gated"
@@ -44,15 +45,14 @@ def gating_curve(
     asking: pa.Table,
     *,
     shape: ModelShape | None,
-    retriever_flops: float = 0.0,
-    reranker_flops: float = 0.0,
+    searching: SearchCost = NOTHING,
     points: int = 101,
 ) -> list[GatePoint]:
     """The trade-off over thresholds, from never asking (0) to :data:`ALWAYS`; at most ``points``, spread evenly.
 
     ``alone`` and ``asking`` are PREDICTIONS of the same questions, without and with passages. An unknown confidence
-    asks at every threshold. ``retriever_flops`` and ``reranker_flops`` are paid by questions that are asked. Raises
-    ValueError if the questions differ or there are none.
+    asks at every threshold. ``searching`` is paid by questions that are asked. Raises ValueError if the questions
+    differ or there are none.
     """
     pairs = _pairs(alone, asking)
     confidence = np.array([_confidence(own) for own, _ in pairs])
@@ -66,7 +66,9 @@ def gating_curve(
         first = sum(question_cost(shape, own["calls"]).total for own, _ in pairs)
         second = np.array(
             [
-                question_cost(shape, other["calls"], retriever=retriever_flops, reranker=reranker_flops).total
+                question_cost(
+                    shape, other["calls"], retriever=searching.retriever, reranker=searching.reranker
+                ).total
                 for _, other in pairs
             ]
         )

@@ -1,8 +1,9 @@
 """Answers of students: question → passages → the model on Ray Data → parsed answer.
 
-A method that reads passages is predicted once per passage source: ``bm25`` (the question is the query, as in use) and
-``silver`` (the teacher's rationale is the query: the upper bound). All sources of a student share one engine, and
-students that are LoRA adapters on one model can share one too.
+A method that reads passages is predicted once per passage source: ``bm25`` and other searches (the question is the
+query, as in use; in further rounds also what the student wrote) and ``silver`` (the teacher's rationale is the query:
+the upper bound). All sources of a student share one engine, and students that are LoRA adapters on one model can share
+one too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 import ray
@@ -19,18 +20,12 @@ from pydantic import Field, model_validator
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
-from kard_ray.evaluation.asking import (
-    CALLS,
-    MODES,
-    STUDENT,
-    WRITTEN,
-    Asking,
-    KnowledgeSource,
-    Manner,
-    OptionsBehind,
-    StudentPrompts,
-)
+from kard_ray.evaluation.asking import CALLS, WRITTEN, Asking
+from kard_ray.evaluation.prompts import STUDENT, Manner, OptionsBehind, StudentPrompts
 from kard_ray.evaluation.reading import SAMPLES, read_samples
+from kard_ray.evaluation.rounds import NextQuery
+from kard_ray.evaluation.searching import SEARCHES, KnowledgeSource, Searching, SearchThere, searching
+from kard_ray.evaluation.sources import MOST_ROUNDS, PassageSource, most_rounds, searched
 from kard_ray.knowledge.retrieval import PASSAGE_LIST
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.config import Frozen
@@ -41,8 +36,6 @@ from kard_ray.student.question_passages import search_query
 from kard_ray.student.rendering import DEFAULT_CUE, RenderingConfig
 
 VERSION = 3
-
-PassageSource = Literal["none", "bm25", "vector", "hybrid", "silver"]
 
 PREDICTIONS = pa.schema(
     [
@@ -72,6 +65,17 @@ PREDICTIONS = pa.schema(
 )
 
 
+SEARCHES_FILE = "searches.parquet"
+SEARCHES_TABLE = pa.schema(
+    [
+        ("prediction_id", pa.string()),
+        ("source", pa.string()),
+        ("round", pa.int32()),  # from 1
+        *SEARCHES.value_type.fields,
+    ]
+)
+
+
 class PredictionConfig(Frozen):
     """Which questions are answered, with which passages, and how text is drawn."""
 
@@ -79,10 +83,15 @@ class PredictionConfig(Frozen):
     EXECUTION = frozenset({"ask_below"})
 
     split: Literal["dev", "test"] = "test"
-    sources: tuple[Literal["bm25", "vector", "hybrid", "silver"], ...] = (
+    sources: tuple[Literal["bm25", "vector", "hybrid", "reranker", "multivector", "silver"], ...] = (
         "bm25",
         "silver",
-    )  # for methods that read passages
+    )  # for methods that read passages; reranker and multivector need the recipe's group reranker
+    # Numbers of rounds of retrieval: each searched source is predicted once with each of them.
+    rounds: tuple[Annotated[int, Field(ge=1, le=MOST_ROUNDS)], ...] = Field((1,), min_length=1)
+    # What a further round searches for: the question with the rationale that the student writes from what was found so
+    # far, as rationales were searched for in training; or the question with the best passage of the round before
+    next_query: NextQuery = "rationale"
     query: Literal["question", "question_and_options"] = (
         "question_and_options"  # what is searched for (KARD: both)
     )
@@ -101,14 +110,22 @@ class PredictionConfig(Frozen):
     engine: EngineConfig = EngineConfig()
 
     def content(self) -> dict[str, Any]:
-        """As every configuration's; what options are scored behind counts where they are."""
+        """As every configuration's; what makes no difference is left out.
+
+        Without further rounds there is nothing to tell of them; with them, the names of sources tell their number.
+        """
         plain = super().content()
+        del plain["rounds"]
+        if max(self.rounds) == 1:
+            del plain["next_query"]
         if self.answer == "generated" or self.options_behind == "rationale":
             del plain["options_behind"]
         return plain
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if len(set(self.rounds)) < len(self.rounds) or len(set(self.sources)) < len(self.sources):
+            raise ValueError("a source or a number of rounds stands there twice")
         if self.options_behind != "rationale" and self.answer != "options":
             raise ValueError(f"options_behind is {self.options_behind}, which needs answer: options")
         if self.votes > 1 and self.sampling.temperature == 0:
@@ -181,7 +198,8 @@ class Prediction:
             rendering=self.rendering,
             form=self.form,
             passages=self.passages,
-            knowledge=self.knowledge if set(MODES) & set(self.sources) else None,
+            knowledge=self.knowledge if any(searched(source) for source in self.sources) else None,
+            next_query=config.next_query,
             cues=self.cues,
             reasons=self.reasons,
             stop=self.stop,
@@ -236,6 +254,10 @@ def predict(prediction: Prediction) -> Manifest:
     scored, samples = score(written, {q.question_id: q for q in asked.questions}, asked.form)
     asked.artifact.write_table("predictions.parquet", scored)
     rows = {"predictions": scored.num_rows}
+    if any(searched(source) for source in asked.sources):
+        found = searches(written)
+        asked.artifact.write_table(SEARCHES_FILE, found)
+        rows["searches"] = found.num_rows
     if config.votes > 1:
         asked.artifact.write_table("samples.parquet", samples)
         rows["samples"] = samples.num_rows
@@ -309,19 +331,21 @@ def _write(
     )
     first = predictions[0]
     config = first.config
-    transform = _transform(manners, model_path, config, first.seed, adapters)
-    write_parts(
-        todo,
-        transform,
-        PartsWriter([one.artifact.url(PARTS) for one in predictions], STUDENT, "prediction_id"),
-        label=label,
-        total=sum(len(one.questions) * len(one.sources) for one in predictions),
-        block_rows=config.engine.batch_rows,
-    )
+    again = most_rounds(todo["source"].unique().to_pylist()) > 1
+    with searching([manner.knowledge for manner in manners], beside=again) as search:
+        write_parts(
+            todo,
+            _transform(manners, search, model_path, config, first.seed, adapters),
+            PartsWriter([one.artifact.url(PARTS) for one in predictions], STUDENT, "prediction_id"),
+            label=label,
+            total=sum(len(one.questions) * len(one.sources) for one in predictions),
+            block_rows=config.engine.batch_rows,
+        )
 
 
 def _transform(
     manners: Sequence[Manner],
+    search: Searching,
     model_path: str,
     config: PredictionConfig,
     seed: int,
@@ -335,21 +359,31 @@ def _transform(
             config=config.engine,
             sampling=config.sampling,
             seed=seed,
-            ask=partial(Asking, manners),
+            ask=partial(Asking, manners, search),
             schema=WRITTEN.append(pa.field(STUDENT, pa.int32())),
             log_probs=_log_probs(config),
             adapters=adapters,
         )
         prompts = rows.map_batches(
             StudentPrompts,
-            fn_constructor_args=(manners,),
+            fn_constructor_args=(manners, search),
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),
-            num_cpus=0.5,
+            num_cpus=0.25 if isinstance(search, SearchThere) else 0.5,  # who searches elsewhere needs less
         )
         return answer(prompts)
 
     return transform
+
+
+def searches(written: pa.Table) -> pa.Table:
+    """WRITTEN in, SEARCHES_TABLE out: what was searched for in each round, what it found and what it cost."""
+    rows = [
+        {"prediction_id": row["prediction_id"], "source": row["source"], "round": at, **search}
+        for row in written.select(["prediction_id", "source", "searches"]).to_pylist()
+        for at, search in enumerate(row["searches"], start=1)
+    ]
+    return pa.Table.from_pylist(rows, schema=SEARCHES_TABLE)
 
 
 def score(

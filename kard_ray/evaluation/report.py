@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,13 +14,13 @@ from rich.table import Table
 from kard_ray.benchmarks.question import Question
 from kard_ray.evaluation.model_shape import ModelShape
 from kard_ray.evaluation.scoring import gold_found, wilson_interval
+from kard_ray.evaluation.search_cost import SearchCost, search_costs
+from kard_ray.evaluation.sources import rounds_in_words, searched
 from kard_ray.evaluation.summary import latency, mean_cost
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.student.methods.registry import MethodName
 
 VERSION = 2
-
-ENCODING_SOURCES = ("vector", "hybrid")  # passage sources whose queries pass an encoder
 
 
 def records(
@@ -30,19 +31,22 @@ def records(
     split: str,
     k: int,
     shapes: Mapping[MethodName, ModelShape | None] | None = None,
-    retriever_flops: Mapping[str, float] | None = None,
+    costs: Mapping[MethodName, Mapping[str, SearchCost]] | None = None,
 ) -> list[dict[str, Any]]:
     """One record per (method, passage source); ``predictions`` maps a method to its PREDICTIONS.
 
     Accuracy and its 95 % Wilson interval are shares from 0 to 1; tokens are sums over all questions; ``by_kind`` holds
     the same for each kind of question. ``hits_at_k`` and ``all_gold_at_k`` are null where no passages were shown or
     the benchmark knows no gold passages. ``flops_per_question`` is null without the student's shape in ``shapes``,
-    and for a source that encodes its queries without its mean cost per question in ``retriever_flops``. Latencies are
-    null when they are unknown.
+    and for a source whose search has no cost in ``costs`` (by method and source). Latencies are null when they are
+    unknown.
     """
     found: list[dict[str, Any]] = []
     for method, table in predictions.items():
         rows = table.to_pylist()
+        known = (costs or {}).get(method)
+        if known is None:
+            known = search_costs(None, Counter(row["source"] for row in rows))
         for source in dict.fromkeys(row["source"] for row in rows):
             mine = [row for row in rows if row["source"] == source]
             kinds = sorted({questions[row["question_id"]].kind for row in mine})
@@ -51,7 +55,7 @@ def records(
             found.append(
                 {"method": method, "passages": source, "benchmark": benchmark, "split": split, "k": shown}
                 | summary
-                | {"flops_per_question": _cost(mine, (shapes or {}).get(method), source, retriever_flops or {})}
+                | {"flops_per_question": _cost(mine, (shapes or {}).get(method), known.get(source))}
                 | latency(mine)
                 | {
                     "by_kind": {
@@ -91,12 +95,9 @@ def _summary(
 def _cost(
     rows: Sequence[Mapping[str, Any]],
     shape: ModelShape | None,
-    source: str,
-    retriever_flops: Mapping[str, float],
+    searching: SearchCost | None,
 ) -> dict[str, float] | None:
-    if source in ENCODING_SOURCES and source not in retriever_flops:
-        return None
-    return mean_cost(rows, shape, retriever_flops.get(source, 0.0))
+    return None if searching is None else mean_cost(rows, shape, searching.retriever, searching.reranker)
 
 
 def flat(found: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -146,7 +147,7 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
     for r in found:
         table.add_row(
             r["method"],
-            r["passages"] + (f" k={r['k']}" if r["k"] else ""),
+            _source(r["passages"]) + (f" k={r['k']}" if r["k"] else ""),
             _percent(r["accuracy"]),
             f"{_percent(r['ci_low'])} – {_percent(r['ci_high'])}",
             _percent(r["hits_at_k"]),
@@ -169,7 +170,7 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
             cells = [r["by_kind"].get(kind) for kind in kinds]
             by_kind.add_row(
                 r["method"],
-                r["passages"],
+                _source(r["passages"]),
                 *(f"{_percent(c['accuracy'])} ({c['n']})" if c else "–" for c in cells),
             )
         console.print(by_kind)
@@ -180,6 +181,12 @@ def print_report(found: Sequence[Mapping[str, Any]], seconds: Mapping[str, float
         times.add_row(stage, f"{value:.1f}")
     times.add_row("sum", f"{sum(seconds.values()):.1f}")
     console.print(times)
+
+
+def _source(passages: str) -> str:
+    """``reranker, two rounds``; the passages' own name for one."""
+    found, rounds = searched(passages), rounds_in_words(passages)
+    return f"{found.search}, {rounds}" if found is not None and rounds else passages
 
 
 def _percent(value: float | None) -> str:
@@ -195,7 +202,7 @@ def _cost_table(found: Sequence[Mapping[str, Any]]) -> Table:
         cost = r["flops_per_question"] or {}
         table.add_row(
             r["method"],
-            r["passages"],
+            _source(r["passages"]),
             *(_number(cost[part] / 1e9 if cost else None, ",.1f") for part in parts),
             *(_number(r[name], ".2f") for name in ("seconds_p50", "seconds_p95")),
         )

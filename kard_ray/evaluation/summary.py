@@ -17,6 +17,7 @@ from kard_ray.evaluation.hits import hits_curve
 from kard_ray.evaluation.intervals import Floats, bootstrap_interval
 from kard_ray.evaluation.model_shape import ModelShape
 from kard_ray.evaluation.scoring import wilson_interval
+from kard_ray.evaluation.search_cost import NOTHING, SearchCost
 
 WITHOUT_KIND = "all"  # the name in ``by_kind`` of questions that have no kind
 
@@ -30,16 +31,15 @@ def summarise(
     *,
     k: int,
     shape: ModelShape | None,
-    retriever_flops: float = 0.0,
-    reranker_flops: float = 0.0,
+    searching: SearchCost = NOTHING,
 ) -> dict[str, Any]:
     """The figures of one cell of results.json; ``questions`` by id, ``k`` passages shown at most (0: none).
 
     Accuracy, its 95 % Wilson interval and hits are shares from 0 to 1; tokens, parse failures (no answer could be
     read; counted as wrong) and errors (nothing was written; also parse failures) are sums over the questions, FLOPs
-    means per question, latencies in seconds. ``retriever_flops`` and ``reranker_flops`` are means per question too.
-    FLOPs are None without a ``shape`` (an architecture that is not counted), latencies when the engine told none,
-    hits where no passages were shown or no gold passage is known.
+    means per question, those of ``searching`` too, latencies in seconds. FLOPs are None without a ``shape`` (an
+    architecture that is not counted), latencies when the engine told none, hits where no passages were shown or no gold
+    passage is known.
     """
     rows = predictions.to_pylist()
     kinds: dict[str, list[dict[str, Any]]] = {}
@@ -51,7 +51,7 @@ def summarise(
             "errors": sum(bool(row["error"]) for row in rows),
             "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
             "generated_tokens": sum(row["generated_tokens"] for row in rows),
-            "flops_per_question": mean_cost(rows, shape, retriever_flops, reranker_flops),
+            "flops_per_question": mean_cost(rows, shape, searching.retriever, searching.reranker),
             "skintern_flops_per_question": _mean_skintern(rows, shape),
         }
         | latency(rows)

@@ -1,8 +1,8 @@
 """What one row asks of a model, request after request; which engine answers is none of its business.
 
 A row may need one text, several samples of it, a second text that builds on the first, or the probability of given
-words behind what was written. All of that is one generator per row, so one engine serves every way of asking, and the
-requests of many rows are in the engine at once::
+words behind what was written, or passages that are searched for with what it wrote. All of that is one generator per
+row, so one engine serves every way of asking, and the requests of many rows are in the engine at once::
 
     def ask(row):
         (first,) = yield [Write(prompt_ids=row["prompt_ids"])]
@@ -13,6 +13,7 @@ requests of many rows are in the engine at once::
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ class Write:
     prompt_ids: Sequence[int]
     stop: tuple[str, ...] = ()  # ends the text too, beside the stop strings of the sampling
     seed: int | None = None  # of the draw; only where tokens are drawn
+    greedy: bool = False  # the most probable tokens, also where others are drawn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +43,16 @@ class Score:
             raise ValueError("a Score needs at least one token to score")
 
 
-Request = Write | Score
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Find:
+    """Asks for the ``k`` best passages for ``query``; it is answered beside the model, many rows' queries at once."""
+
+    query: str
+    how: Any  # which of its searches, as :meth:`Ask.find` understands it
+    k: int
+
+
+Request = Write | Score | Find
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +65,7 @@ class Reply:
         float
     ] = ()  # of ``tokens``, in nats, before temperature; empty when they were not asked for
     seconds: float = 0.0  # from the request to the last token, waiting in the engine included
+    found: Any = None  # what a Find found
 
 
 # Yields requests, is sent their replies in the same order, returns the finished row.
@@ -69,6 +81,13 @@ class Ask(Protocol):
 
     def failed(self, row: Mapping[str, Any], error: str) -> dict[str, Any]:
         """The finished row when the engine refused one of its requests."""
+        ...
+
+    def find(self, requests: Sequence[Find]) -> Future[list[Any]]:
+        """Begin to search, in another thread or process; the future holds what was found for each request.
+
+        Only those whose dialogues yield a Find are asked.
+        """
         ...
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
 import ray
 
-from kard_ray.runtime.dialogue import Ask, Reply, Request, Score, Write, in_step
+from kard_ray.runtime.dialogue import Ask, Find, Reply, Request, Score, Write, in_step
 
 _NO_LABEL = -100  # what a padded position is labelled with
 
@@ -32,9 +33,10 @@ class Seq2SeqModel:
             model_path, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
         ).to(self.device)
         self.model.eval()
-        self.arguments: dict[str, Any] = {"max_new_tokens": sampling["max_tokens"], "do_sample": False}
+        self.max_tokens = sampling["max_tokens"]
+        self.drawing: dict[str, Any] = {"do_sample": False}
         if sampling["temperature"] > 0:
-            self.arguments |= {
+            self.drawing = {
                 "do_sample": True,
                 "temperature": sampling["temperature"],
                 "top_p": sampling["top_p"],
@@ -45,16 +47,21 @@ class Seq2SeqModel:
     def write(self, requests: Sequence[Write], *, log_probs: bool = False) -> list[Reply]:
         """Texts for ``requests``, in one forward batch.
 
-        transformers draws for a whole batch: the first request's seed, where there is one, decides all of its draws.
+        transformers draws for a whole batch: the first request's seed, where there is one, decides all of its draws,
+        and whether it is greedy, whether anything is drawn.
         """
         torch, began = self.torch, time.monotonic()
+        drawing = {"do_sample": False} if requests[0].greedy else self.drawing
         if requests[0].seed is not None:
             torch.manual_seed(requests[0].seed)
         padded = self._padded([r.prompt_ids for r in requests])
         chosen = _ChosenLogProbs(torch)
         with torch.inference_mode():
             written = self.model.generate(
-                **padded, **self.arguments, **({"logits_processor": [chosen]} if log_probs else {})
+                **padded,
+                max_new_tokens=self.max_tokens,
+                **drawing,
+                **({"logits_processor": [chosen]} if log_probs else {}),
             )
         told = chosen.of(written).tolist() if log_probs else [[] for _ in requests]
         replies = []
@@ -150,17 +157,34 @@ class Seq2SeqDialogues:
 
     def _answer(self, requests: Sequence[Request]) -> list[Reply]:
         replies: dict[int, Reply] = {}
-        writes = [(at, r) for at, r in enumerate(requests) if isinstance(r, Write)]
+        finds = [(at, r) for at, r in enumerate(requests) if isinstance(r, Find)]
+        # Begun first: they are searched for while the model writes.
+        finding = self.ask.find([r for _, r in finds]) if finds else None
+        # What is greedy and what is drawn go in batches of their own.
+        writes = sorted(
+            ((at, r) for at, r in enumerate(requests) if isinstance(r, Write)), key=lambda one: one[1].greedy
+        )
         scores = [(at, r) for at, r in enumerate(requests) if isinstance(r, Score)]
-        for begin in range(0, len(writes), self.batch_rows):
-            part = writes[begin : begin + self.batch_rows]
+        for part in _batches(writes, self.batch_rows):
             written = self.model.write([r for _, r in part], log_probs=self.log_probs)
             replies |= {at: reply for (at, _), reply in zip(part, written, strict=True)}
         for begin in range(0, len(scores), self.batch_rows):
             scored = scores[begin : begin + self.batch_rows]
             told = self.model.score([r for _, r in scored])
             replies |= {at: reply for (at, _), reply in zip(scored, told, strict=True)}
+        if finding is not None:
+            replies |= {
+                at: Reply(found=found) for (at, _), found in zip(finds, finding.result(), strict=True)
+            }
         return [replies[at] for at in range(len(requests))]
+
+
+def _batches(writes: Sequence[tuple[int, Write]], size: int) -> Iterator[list[tuple[int, Write]]]:
+    """At most ``size`` at once, and those of a batch all greedy or none of them."""
+    for _, alike in groupby(writes, key=lambda one: one[1].greedy):
+        together = list(alike)
+        for begin in range(0, len(together), size):
+            yield together[begin : begin + size]
 
 
 def seq2seq_transform(

@@ -22,7 +22,8 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from kard_ray.runtime.dialogue import ADAPTER, Ask, Reply, Request, Score, Write
+from kard_ray.runtime.dialogue import ADAPTER, Ask, Find, Reply, Request, Score, Write
+from kard_ray.runtime.dialogue_search import Gathering
 
 
 class DialogueEngine(vLLMEngineStageUDF):
@@ -38,6 +39,7 @@ class DialogueEngine(vLLMEngineStageUDF):
         super().__init__(**engine)
         self.ask, self.schema = ask(), schema
         self.sampling, self.log_probs = sampling, log_probs
+        self._find = Gathering(self.ask)
         self._names = itertools.count()
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
@@ -63,13 +65,18 @@ class DialogueEngine(vLLMEngineStageUDF):
             return finished
 
     async def _reply(self, request: Request, adapter: str) -> Reply:
+        if isinstance(request, Find):
+            return Reply(found=await self._find(request))
         if isinstance(request, Write):
             return await self._write(request, adapter)
         return await self._score(request, adapter)
 
     async def _write(self, request: Write, adapter: str) -> Reply:
+        own: dict[str, Any] = {"stop": [*self.sampling["stop"], *request.stop]}
+        if request.greedy:
+            own |= {"temperature": 0.0, "top_p": 1.0, "top_k": -1}
         parameters = SamplingParams(
-            **{**self.sampling, "stop": [*self.sampling["stop"], *request.stop]},
+            **{**self.sampling, **own},
             seed=request.seed,
             logprobs=0 if self.log_probs else None,  # 0: of the written tokens alone
             output_kind=RequestOutputKind.FINAL_ONLY,

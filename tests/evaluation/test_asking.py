@@ -14,10 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.evaluation.asking import STUDENT, WRITTEN, Asking, Manner, StudentPrompts, calls, common_prefix
+from kard_ray.evaluation.asking import WRITTEN, Asking, calls, common_prefix
 from kard_ray.evaluation.predict import prediction_rows
-from kard_ray.runtime.dialogue import Reply, Request, Score, Write, in_step
+from kard_ray.evaluation.prompts import STUDENT, Manner, StudentPrompts
+from kard_ray.evaluation.searching import KnowledgeSource, SearchHere
+from kard_ray.knowledge.retrieval import RetrievalConfig
+from kard_ray.runtime.dialogue import Find, Reply, Request, Score, Write, in_step
 from kard_ray.student.rendering import RenderingConfig
+from tests.knowledge.rows import write_base
 
 ASKED = Question(
     question_id="q", split="test", question="Which?", options=("Lisbon", "Porto", "Porto Alegre"), answer=1
@@ -38,7 +42,14 @@ class Engine:
             self.rounds.append(list(requests))
         return [self._reply(request) for request in requests]
 
+    def with_searches_of(self, asking: Asking) -> Engine:
+        self.asking = asking
+        return self
+
     def _reply(self, request: Request) -> Reply:
+        if isinstance(request, Find):
+            (found,) = self.asking.find([request]).result()
+            return Reply(found=found)
         if isinstance(request, Score):
             return Reply(
                 tokens=request.scored,
@@ -54,6 +65,7 @@ class Engine:
         return [
             self.tokenizer.decode(request.prompt_ids, skip_special_tokens=True)
             for request in self.rounds[turn]
+            if not isinstance(request, Find)
         ]
 
 
@@ -66,8 +78,10 @@ def ask(
     manner: Manner, engine: Engine, *, source: Any = "none", question: Question = ASKED
 ) -> dict[str, Any]:
     rows = prediction_rows([question], [source], {"q": [PASSAGE]}, with_options=True)
-    rows = StudentPrompts([manner])(rows.append_column(STUDENT, pa.array([0], pa.int32())))
-    (row,) = in_step(rows.to_pylist(), Asking([manner]), engine)
+    search = SearchHere([manner.knowledge])
+    rows = StudentPrompts([manner], search)(rows.append_column(STUDENT, pa.array([0], pa.int32())))
+    asking = Asking([manner], search)
+    (row,) = in_step(rows.to_pylist(), asking, engine.with_searches_of(asking))
     table = pa.Table.from_pylist([row], schema=WRITTEN.append(pa.field(STUDENT, pa.int32())))
     finished: dict[str, Any] = table.to_pylist()[0]
     return finished
@@ -237,9 +251,82 @@ def test_passages_are_read_only_by_a_student_that_is_unsure(manner: Manner, sure
     assert row["seconds"] == len(engine.rounds)
 
 
+@pytest.fixture(scope="module")
+def searching(manner: Manner, tmp_path_factory: pytest.TempPathFactory) -> Manner:
+    """A student whose questions find "bridge", and only whose rationale finds "fact"."""
+    folder = tmp_path_factory.mktemp("knowledge")
+    write_base(
+        folder,
+        [[("bridge", "Capitals", "Porto? Its capital is Lima."), ("fact", "Peru", "Peru has llamas.")]],
+    )
+    known = KnowledgeSource(str(folder), None, RetrievalConfig())
+    return replace(manner, knowledge=known, passages=2)
+
+
+def test_a_second_round_searches_with_what_was_written_from_the_first(searching: Manner) -> None:
+    drawing = replace(searching, samples=2, seed=7)
+    said = ["It is Peru.", "So the answer is Lisbon.", "So the answer is Porto."]
+    engine = Engine(drawing, *said)
+    row = ask(drawing, engine, source="bm25:2")
+    led, find, final = engine.rounds
+    (write,), (request,) = led, find
+    assert isinstance(write, Write)
+    assert isinstance(request, Find)
+    assert (write.greedy, write.seed) == (True, None)
+    assert "Its capital is Lima." in engine.prompts(0)[0]
+    assert "llamas" not in engine.prompts(0)[0]
+    assert (
+        request.query == f"Which? {said[0]}"
+    )  # without the options, as rationales were searched for in training
+    assert len(final) == 2
+    assert not any(r.greedy for r in final if isinstance(r, Write))
+    assert row["passage_ids"] == ["fact", "bridge"]
+    assert [(s["query"], s["passage_ids"]) for s in row["searches"]] == [
+        ("Which? Lisbon Porto Porto Alegre", ["bridge"]),
+        (request.query, ["fact"]),
+    ]
+    assert [s["retriever_flops"] for s in row["searches"]] == [0, 0]
+    assert row["calls"][0] == {
+        "prompt_tokens": len(write.prompt_ids), "generated_tokens": [tokens(engine, said[0])],
+    }  # fmt: skip
+    assert row["calls"][1]["generated_tokens"] == [tokens(engine, text) for text in said[1:]]
+    assert row["seconds"] == 2.0
+    assert [sample["texts"] for sample in row["samples"]] == [[text] for text in said[1:]]
+
+
+def test_a_further_round_can_search_with_the_best_passage_of_the_one_before(searching: Manner) -> None:
+    plain = replace(searching, next_query="question_and_passage")
+    engine = Engine(plain, "So the answer is Porto.")
+    row = ask(plain, engine, source="bm25:3")
+    assert [type(r).__name__ for requests in engine.rounds for r in requests] == ["Find", "Find", "Write"]
+    _, second, third = (search["query"] for search in row["searches"])
+    assert second == "Which? Capitals Porto? Its capital is Lima."
+    assert third == "Which?"  # nothing new was found
+    assert row["passage_ids"] == ["bridge"]
+    assert len(row["calls"]) == 1
+
+
+def test_each_round_of_a_method_with_two_passes_is_led_by_its_first_pass(searching: Manner) -> None:
+    twice = replace(searching, cues=("Rationale:", "Answer:"))
+    engine = Engine(twice, "Peru.", "Llamas in Peru.", "So the answer is Porto.")
+    row = ask(twice, engine, source="bm25:2")
+    assert engine.prompts(0)[0].endswith("Rationale:")
+    assert row["searches"][1]["query"] == "Which? Peru."
+    assert row["samples"][0]["texts"] == ["Llamas in Peru.", "So the answer is Porto."]
+    assert "llamas" in engine.prompts(2)[0]
+    assert len(row["calls"]) == 3
+
+
+def test_who_is_sure_alone_searches_no_further(searching: Manner) -> None:
+    asking = replace(searching, ask_below=0.6)
+    engine = Engine(asking, "Porto", log_p=[0.9])
+    row = ask(asking, engine, source="bm25:2")
+    assert (row["passage_ids"], row["searches"], len(row["calls"])) == ([], [], 1)
+
+
 def test_a_refused_row_keeps_its_name_and_says_why(manner: Manner) -> None:
     row = {"prediction_id": "none/q", "question_id": "q", "source": "none", STUDENT: 0, "passages": [PASSAGE]}
-    failed = Asking([manner]).failed(row, "ValueError: too long")
+    failed = Asking([manner], SearchHere([None])).failed(row, "ValueError: too long")
     table = pa.Table.from_pylist([failed], schema=WRITTEN)
     assert table["error"].to_pylist() == ["ValueError: too long"]
     assert table["samples"].to_pylist() == table["calls"].to_pylist() == [[]]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kard_ray.evaluation.flops import question_cost
 from kard_ray.evaluation.gating import ALWAYS, GatePoint, choose_threshold, gated, gating_curve
 from kard_ray.evaluation.model_shape import ModelShape, Stack
+from kard_ray.evaluation.search_cost import SearchCost
 from kard_ray.evaluation.summary import summarise
 from tests.evaluation.rows import answer, asked, predictions
 
@@ -44,9 +45,9 @@ def both(answers: list[tuple[bool, bool, float | None]]) -> tuple[pa.Table, pa.T
 def test_each_point_is_what_the_gated_answers_have(answers: list[tuple[bool, bool, float | None]]) -> None:
     alone, asking = both(answers)
     questions = asked(alone["question_id"].to_pylist())
-    for point in gating_curve(alone, asking, shape=SHAPE, retriever_flops=1000):
+    for point in gating_curve(alone, asking, shape=SHAPE, searching=SearchCost(1000)):
         table = gated(alone, asking, point.threshold)
-        cell = summarise(table, questions, k=1, shape=SHAPE, retriever_flops=1000 * point.asked)
+        cell = summarise(table, questions, k=1, shape=SHAPE, searching=SearchCost(1000 * point.asked))
         assert cell["accuracy"] == pytest.approx(point.accuracy)
         assert cell["flops_per_question"]["total"] == pytest.approx(point.flops_per_question)
         assert sum(bool(ids) for ids in table["passage_ids"].to_pylist()) == round(point.asked * len(answers))
@@ -69,7 +70,7 @@ def test_a_higher_threshold_asks_more_and_costs_more(answers: list[tuple[bool, b
 
 def test_the_ends_are_the_two_students() -> None:
     alone, asking = both([(True, False, 0.9), (False, True, 0.2), (True, True, 1.0), (False, True, 0.4)])
-    curve = gating_curve(alone, asking, shape=SHAPE, retriever_flops=10, reranker_flops=5)
+    curve = gating_curve(alone, asking, shape=SHAPE, searching=SearchCost(10, 5))
     own = question_cost(SHAPE, [{"prompt_tokens": 10, "generated_tokens": [4]}]).total
     other = question_cost(SHAPE, LONG).total
     assert (curve[0].accuracy, curve[0].flops_per_question) == (0.5, own)

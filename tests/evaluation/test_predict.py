@@ -8,9 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.evaluation.asking import STUDENT, WRITTEN, KnowledgeSource, Manner, StudentPrompts
+from kard_ray.evaluation.asking import WRITTEN
 from kard_ray.evaluation.predict import PREDICTIONS, PredictionConfig, prediction_rows, score
+from kard_ray.evaluation.prompts import STUDENT, Manner, StudentPrompts
 from kard_ray.evaluation.reading import SAMPLES
+from kard_ray.evaluation.searching import KnowledgeSource, SearchHere
 from kard_ray.knowledge.retrieval import RetrievalConfig
 from kard_ray.student.help import Shot
 from kard_ray.student.rendering import RenderingConfig
@@ -206,7 +208,7 @@ def test_rows_are_shown_what_their_source_finds_and_no_more(
         knowledge=KnowledgeSource(knowledge_folder, None, RetrievalConfig()),
     )
     rows = prediction_rows(QUESTIONS, ["none", "silver", "bm25"], SILVER, with_options=False)
-    prompts = StudentPrompts([manner])(of_student(rows, 0)).to_pylist()
+    prompts = StudentPrompts([manner], SearchHere([manner.knowledge]))(of_student(rows, 0)).to_pylist()
     shown = {row["prediction_id"]: [p["passage_id"] for p in row["passages"]] for row in prompts}
     assert shown == (
         {f"none/q{n}": [] for n in range(4)}
@@ -230,7 +232,7 @@ def test_students_of_one_engine_are_each_asked_in_their_own_manner(llama_folder:
     )
     rows = prediction_rows(QUESTIONS[:1], ["none"], {}, with_options=False)
     both = pa.concat_tables([of_student(rows, 0), of_student(rows, 1)])
-    found = StudentPrompts([plain, other])(both).to_pylist()
+    found = StudentPrompts([plain, other], SearchHere([None, None]))(both).to_pylist()
     decode = plain.renderer().tokenizer.decode
     assert [row["adapter"] for row in found] == ["", "/adapter"]
     few_shot = "Be brief.\nQuestion: Why?\nSo the answer is 4.\n\nQuestion: Which 0?"

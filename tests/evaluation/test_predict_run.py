@@ -9,8 +9,15 @@ import pytest
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.evaluation import predict as predicting
-from kard_ray.evaluation.asking import KnowledgeSource
-from kard_ray.evaluation.predict import PREDICTIONS, Prediction, PredictionConfig, predict
+from kard_ray.evaluation.predict import (
+    PREDICTIONS,
+    SEARCHES_FILE,
+    SEARCHES_TABLE,
+    Prediction,
+    PredictionConfig,
+    predict,
+)
+from kard_ray.evaluation.searching import KnowledgeSource
 from kard_ray.knowledge.retrieval import RetrievalConfig
 from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig
@@ -53,21 +60,22 @@ def test_scored_options_leave_no_answer_unread(t5_folder: Path, tmp_path: Path) 
         assert len(row["calls"]) == 2
 
 
-def test_samples_vote_in_two_passes_and_passages_are_found(
-    t5_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_samples_vote_in_two_passes_and_passages_are_found_in_two_rounds(
+    t5_folder: Path, tmp_path: Path
 ) -> None:
     write_base(tmp_path / "knowledge", [[(f"p{n}", "T", f"Which {n} is it.") for n in range(5)]])
     one = prediction(
         tmp_path / "run",
         t5_folder,
         {"votes": 3, "sampling": {"temperature": 1.0}},
-        sources=["none", "bm25"],
+        sources=["none", "bm25", "bm25:2"],
         knowledge=KnowledgeSource(str(tmp_path / "knowledge"), None, RetrievalConfig()),
         passages=1,
         cues=("Rationale:", "Answer:"),
     )
     manifest = predict(one)
-    assert manifest.rows == {"predictions": 10, "samples": 30}
+    assert manifest.rows == {"predictions": 15, "searches": 15, "samples": 45}
+    assert manifest.counts["errors"] == 0
     assert (manifest.counts["votes"], manifest.counts["cues"]) == (3, ["Rationale:", "Answer:"])
     rows = {row["prediction_id"]: row for row in one.artifact.read_table("predictions.parquet").to_pylist()}
     for n in range(5):
@@ -76,6 +84,15 @@ def test_samples_vote_in_two_passes_and_passages_are_found(
         drawn = [len(call["generated_tokens"]) for call in rows[f"none/q{n}"]["calls"]]
         assert drawn[0] == 3
         assert sum(drawn) == 6
+        again = rows[f"bm25:2/q{n}"]
+        assert again["passage_ids"] == [f"p{n}"]
+        led, *answered = [len(call["generated_tokens"]) for call in again["calls"]]
+        assert (led, sum(answered)) == (1, 6)
+    searches = one.artifact.read_table(SEARCHES_FILE)
+    assert searches.schema.equals(SEARCHES_TABLE)
+    by_round = {(row["prediction_id"], row["round"]): row["query"] for row in searches.to_pylist()}
+    assert by_round["bm25/q0", 1] == by_round["bm25:2/q0", 1] == "Which 0? yes no"
+    assert by_round["bm25:2/q0", 2].startswith("Which 0?")
     kept = one.artifact.read_table("samples.parquet")
     assert len(set(kept["generated_text"].to_pylist())) > 10
 

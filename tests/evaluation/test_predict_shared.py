@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.evaluation import predict as predicting
-from kard_ray.evaluation.asking import STUDENT, WRITTEN
+from kard_ray.evaluation.asking import WRITTEN
 from kard_ray.evaluation.predict import LoraStudent, Prediction, PredictionConfig, predict, predict_shared
+from kard_ray.evaluation.prompts import STUDENT
 from kard_ray.runtime.artifacts import PARTS, ArtifactSpec, RunDirectory
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig
 

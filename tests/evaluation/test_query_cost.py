@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoTokenizer, MambaConfig
 
 from kard_ray.evaluation.flops import encoder_flops
 from kard_ray.evaluation.model_shape import encoder_shape
-from kard_ray.evaluation.query_cost import query_flops, query_flops_of_model
+from kard_ray.evaluation.query_cost import RerankerCost, query_flops
 from kard_ray.knowledge.embedding import Embedder, EmbedderConfig
+from kard_ray.knowledge.retrieval import KnowledgeBase
+from kard_ray.reranker.config import RerankerConfig
+from kard_ray.reranker.model import new_reranker
+from kard_ray.reranker.retrieval import Reranking
+from kard_ray.reranker.trained import Work
+from tests.knowledge.rows import write_base
 from tests.tiny_models import tiny_bert
 
 
@@ -21,21 +30,63 @@ def flops(folder: Path, tokens: int) -> int:
     return encoder_flops(encoder_shape(AutoConfig.from_pretrained(folder)), tokens)
 
 
-def test_the_mean_is_over_the_queries_with_their_special_tokens_and_prefix(encoder: Path) -> None:
+def test_each_query_counts_with_its_special_tokens_and_prefix(encoder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     queries = ["yes", "the area of Chile"]
     lengths = [len(tokenizer(f"query: {query}")["input_ids"]) for query in queries]
-    assert query_flops(encoder, queries, prefix="query: ") == sum(flops(encoder, n) for n in lengths) / 2
+    assert query_flops(encoder, queries, prefix="query: ") == [flops(encoder, n) for n in lengths]
+    assert query_flops(encoder, []) == []
 
 
 def test_a_long_query_is_cut_where_the_encoder_cuts_it(encoder: Path) -> None:
     limit = Embedder(EmbedderConfig(model_path=str(encoder), dtype="float32")).model.max_seq_length
-    assert query_flops(encoder, ["yes " * 5000]) == flops(encoder, limit)
+    assert query_flops(encoder, ["yes " * 5000]) == [flops(encoder, limit)]
 
 
-def test_what_cannot_be_counted_is_not_told(encoder: Path, tmp_path: Path) -> None:
-    assert query_flops(encoder, []) is None
+def test_what_cannot_be_counted_is_not_told(tmp_path: Path) -> None:
     MambaConfig().save_pretrained(tmp_path)
     assert query_flops(tmp_path, ["yes"]) is None
-    assert query_flops_of_model(str(tmp_path / "not there"), ["yes"]) is None
-    assert query_flops_of_model(str(encoder), ["yes"]) == query_flops(encoder, ["yes"])
+
+
+@pytest.mark.parametrize("architecture", ["late_interaction", "cross_encoder", "bi_encoder"])
+def test_a_rerankers_flops_are_those_that_torch_counts(
+    encoder: Path, tmp_path: Path, architecture: Any
+) -> None:
+    config = RerankerConfig(
+        model=str(encoder), architecture=architecture, max_query_tokens=16, max_passage_tokens=32
+    )
+    new_reranker(config).save(str(tmp_path / "reranker"))
+    texts = ["Norway is larger than Chile.", "The area of Norway", "yes"]
+    write_base(tmp_path / "base", [[(f"p{at}", "Norway", text) for at, text in enumerate(texts)]])
+    reranking = Reranking(KnowledgeBase(str(tmp_path / "base")), str(tmp_path / "reranker"), None, config)
+    cost = RerankerCost.of_folder(str(tmp_path / "reranker"))
+    assert cost is not None
+    question = "Is Norway larger?"
+    found, (work,) = reranking.rerank_and_count([question], 3)
+    assert found.num_rows == len(work.candidate_tokens) == 3
+    reranking.model.encoder.model.set_attn_implementation(
+        "eager"
+    )  # torch does not count the fused kernel of CPUs
+    counter = FlopCounterMode(display=False)
+    passages = [f"Norway\n{text}" for text in texts]
+    with counter, torch.inference_mode():
+        reranking.model.score([question], [passages], batch_tokens=1)  # each by itself: no padding
+    counted = counter.get_total_flops()
+    # numpy's products of vectors, which torch does not see; and the head's of one vector, which are not counted here
+    head = 2 * reranking.model.head.weight.numel()
+    if architecture == "late_interaction":
+        counted += 2 * cost.dimensions * work.query_tokens * sum(work.candidate_tokens)
+    elif architecture == "cross_encoder":
+        counted -= 3 * head
+    else:
+        counted += 3 * 2 * cost.dimensions - 4 * head
+    assert cost.flops(work) == counted
+
+
+def test_candidates_that_were_encoded_before_cost_no_encoding(encoder: Path) -> None:
+    shape = encoder_shape(AutoConfig.from_pretrained(encoder), head_weights=32 * 8)
+    cost = RerankerCost(architecture="late_interaction", encoder=shape, dimensions=8)
+    now = Work(query_tokens=5, candidate_tokens=(7, 9))
+    before = Work(query_tokens=5, candidate_tokens=(7, 9), precomputed=True)
+    assert cost.flops(now) - cost.flops(before) == encoder_flops(shape, 7) + encoder_flops(shape, 9)
+    assert cost.flops(before) == encoder_flops(shape, 5) + 2 * 8 * 5 * 16

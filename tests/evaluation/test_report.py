@@ -15,6 +15,7 @@ from kard_ray.evaluation.model_shape import ModelShape, Stack
 from kard_ray.evaluation.predict import PREDICTIONS
 from kard_ray.evaluation.report import flat, print_report, records, write_report
 from kard_ray.evaluation.scoring import wilson_interval
+from kard_ray.evaluation.search_cost import SearchCost
 from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 
 QUESTIONS = {
@@ -91,12 +92,13 @@ def test_a_record_tells_flops_and_latency() -> None:
     table = predictions("vector", ANSWERS, ["p1"])
     (record,) = records(
         {"kard": table}, QUESTIONS, benchmark="b", split="test", k=1,
-        shapes={"kard": SHAPE}, retriever_flops={"vector": 1000.0},
+        shapes={"kard": SHAPE}, costs={"kard": {"vector": SearchCost(1000.0, 500.0)}},
     )  # fmt: skip
     cost = record["flops_per_question"]
     assert cost["prefill"] == sum(prefill_flops(SHAPE, 10 * n) for n in range(6)) / 6
     assert cost["decode"] == sum(decode_flops(SHAPE, 10 * n, n) for n in range(6)) / 6
-    assert (cost["retriever"], cost["total"]) == (1000, cost["prefill"] + cost["decode"] + 1000)
+    assert (cost["retriever"], cost["reranker"]) == (1000, 500)
+    assert cost["total"] == cost["prefill"] + cost["decode"] + 1500
     assert record["seconds_p50"] == pytest.approx(0.25)
     assert [row["flops_per_question"] for row in flat([record]).to_pylist()] == [cost["total"], None, None]
 
@@ -166,7 +168,14 @@ def test_the_written_files_hold_the_same_records(tmp_path: Path) -> None:
 
 
 def test_the_printed_report_names_every_method_and_source(capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(report(), {"benchmark": 1.0, "knowledge": 2.5})
+    again = records(
+        {"kard": predictions("reranker:2", ANSWERS, ["p1"])},
+        QUESTIONS,
+        benchmark="factbook",
+        split="test",
+        k=2,
+    )
+    print_report([*report(), *again], {"benchmark": 1.0, "knowledge": 2.5})
     printed = capsys.readouterr().out
     for text in (
         "factbook",
@@ -174,6 +183,7 @@ def test_the_printed_report_names_every_method_and_source(capsys: pytest.Capture
         "finetune",
         "bm25 k=2",
         "silver k=2",
+        "reranker, two",
         "50.0 %",
         "100.0 %",
         "border",

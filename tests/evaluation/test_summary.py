@@ -11,6 +11,7 @@ from kard_ray.evaluation.flops import decode_flops, prefill_flops, skintern_flop
 from kard_ray.evaluation.intervals import bootstrap_interval
 from kard_ray.evaluation.model_shape import ModelShape, Stack
 from kard_ray.evaluation.scoring import wilson_interval
+from kard_ray.evaluation.search_cost import SearchCost
 from kard_ray.evaluation.summary import correct_by_question, merge_seeds, stack_seeds, summarise
 from tests.evaluation.rows import answer, asked, predictions
 
@@ -47,7 +48,7 @@ def test_a_cell_tells_accuracy_failures_tokens_and_latency() -> None:
 
 
 def test_flops_are_means_over_all_questions_those_with_errors_too() -> None:
-    cell = summarise(predictions(ROWS), QUESTIONS, k=2, shape=SHAPE, retriever_flops=7, reranker_flops=9)
+    cell = summarise(predictions(ROWS), QUESTIONS, k=2, shape=SHAPE, searching=SearchCost(7, 9))
     prefill = 3 * prefill_flops(SHAPE, 10) + prefill_flops(SHAPE, 15)
     decode = 3 * decode_flops(SHAPE, 10, 4) + decode_flops(SHAPE, 15, 2) + decode_flops(SHAPE, 15, 3)
     assert cell["flops_per_question"] == {

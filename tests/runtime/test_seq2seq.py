@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
-from kard_ray.runtime.dialogue import Score, Write
+from kard_ray.runtime.dialogue import Dialogue, Find, Score, Write
 from kard_ray.runtime.engine import GENERATED
-from kard_ray.runtime.seq2seq import Seq2SeqGenerator
+from kard_ray.runtime.seq2seq import Seq2SeqDialogues, Seq2SeqGenerator
 from tests.tiny_models import tiny_t5
 
 # Of very different lengths, so that most of them are padded when they stand in one batch.
@@ -171,3 +173,42 @@ def test_scores_are_log_probabilities_behind_what_was_begun(
         told = next_log_probs(model, list(request.prompt_ids), text)[len(request.begun) :]
         expected = told.gather(-1, torch.tensor(request.scored)[:, None])[:, 0]
         torch.testing.assert_close(torch.tensor(reply.log_probs), expected, atol=1e-5, rtol=0)
+
+
+class WritesAndFinds:
+    """A row writes greedily or draws; then it searches with what it wrote."""
+
+    def __init__(self) -> None:
+        self.searches: list[list[str]] = []
+
+    def __call__(self, row: Mapping[str, Any]) -> Dialogue:
+        seed = None if row["greedy"] else 1
+        (written,) = yield [Write(prompt_ids=row["prompt_ids"], greedy=row["greedy"], seed=seed)]
+        (found,) = yield [Find(query=written.text, how="", k=1)]
+        return {"id": row["id"], "text": written.text, "found": found.found}
+
+    def failed(self, row: Mapping[str, Any], error: str) -> dict[str, Any]:
+        raise AssertionError(error)
+
+    def find(self, requests: Sequence[Find]) -> Future[list[Any]]:
+        self.searches.append([request.query for request in requests])
+        done: Future[list[Any]] = Future()
+        done.set_result([f"for {request.query}" for request in requests])
+        return done
+
+
+def test_greedy_rows_stand_beside_drawn_ones_and_all_are_searched_for_at_once(
+    t5_folder: Path, tokenizer: Any, written: pa.Table
+) -> None:
+    asks = WritesAndFinds()
+    drawing = generator(t5_folder, temperature=1.0)
+    schema = pa.schema([("id", pa.int64()), ("text", pa.string()), ("found", pa.string())])
+    answer = Seq2SeqDialogues(lambda: drawing, lambda: asks, schema, False, batch_rows=3)
+    ids = [tokenizer(prompt).input_ids for prompt in PROMPTS] * 2
+    rows = [{"id": at, "prompt_ids": one, "greedy": at % 2 == 0} for at, one in enumerate(ids)]
+    found = answer(pa.Table.from_pylist(rows)).to_pylist()
+    assert asks.searches == [[row["text"] for row in found]]
+    assert [row["found"] for row in found] == [f"for {row['text']}" for row in found]
+    greedy = written["generated_text"].to_pylist() * 2
+    assert [row["text"] for row in found[::2]] == greedy[::2]
+    assert [row["text"] for row in found[1::2]] != greedy[1::2]

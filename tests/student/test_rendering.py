@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm, question_block
-from kard_ray.evaluation.asking import STUDENT, Manner, StudentPrompts
 from kard_ray.evaluation.predict import prediction_rows
+from kard_ray.evaluation.prompts import STUDENT, Manner, StudentPrompts
+from kard_ray.evaluation.searching import SearchHere
 from kard_ray.student.examples import tokenize
 from kard_ray.student.methods.base import Example
 from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig
@@ -325,7 +326,7 @@ def test_training_and_prediction_give_the_model_the_same_ids(
     rows = prediction_rows([question], ["silver", "none"], silver, with_options=True)
     manner = Manner(tokenizer=str(folder), rendering=config, form="text", passages=2, cues=(cue,))
     asked = rows.append_column(STUDENT, pa.array([0, 0], pa.int32()))
-    predicted = StudentPrompts([manner])(asked)
+    predicted = StudentPrompts([manner], SearchHere([None]))(asked)
     assert predicted["prompt_ids"][0] == trained["prompt_ids"][0]
     shown = [[passage["passage_id"] for passage in row] for row in predicted["passages"].to_pylist()]
     assert shown == [["Chile", "Norway"], []]
