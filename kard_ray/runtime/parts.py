@@ -71,7 +71,11 @@ def read_parts(artifact: Artifact, schema: pa.Schema, id_column: str) -> pa.Tabl
 
 
 def _all_rows(artifact: Artifact, schema: pa.Schema) -> pa.Table:
-    """Rows of all part files. One that cannot be read (a power cut can leave one) is removed: its rows come again."""
+    """Rows of all part files.
+
+    One that cannot be read (a power cut can leave one), or that an older version of the stage wrote with other columns,
+    is removed: its rows come again.
+    """
     fs, folder = artifact.run.fs, artifact.at(PARTS)
     fs.invalidate_cache()
     tables = [schema.empty_table()]
@@ -80,12 +84,12 @@ def _all_rows(artifact: Artifact, schema: pa.Schema) -> pa.Table:
             continue
         try:
             with fs.open(path, "rb") as source:
-                table = pq.read_table(source)
-        except pa.ArrowInvalid as error:
+                table = pq.read_table(source).select(schema.names)
+        except (pa.ArrowInvalid, KeyError) as error:
             print(f"{path} cannot be read ({error}); it is removed, and its rows are made again")
             fs.rm_file(path)
         else:
-            tables.append(table.select(schema.names).cast(schema))
+            tables.append(table.cast(schema))
     return pa.concat_tables(tables)
 
 

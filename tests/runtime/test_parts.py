@@ -196,6 +196,13 @@ def test_a_part_that_cannot_be_read_is_told_and_its_rows_are_made_again(
     assert not broken.exists()
 
 
+def test_a_part_with_the_columns_of_an_older_version_is_made_again(artifact: Artifact) -> None:
+    PartWriter(artifact.url(PARTS), "id")(pa.table({"id": ["r00"], "error": [""]}))
+    assert read_parts(artifact, SCHEMA, "id").num_rows == 0
+    PartWriter(artifact.url(PARTS), "id")(pa.table({"id": ["r00"], "text": ["new"], "error": [""]}))
+    assert read_parts(artifact, SCHEMA, "id").num_rows == 1
+
+
 def test_a_full_disk_in_a_worker_ends_with_a_sentence(artifact: Artifact) -> None:
     def full(batch: pa.Table) -> pa.Table:
         raise OSError(errno.ENOSPC, "No space left on device")
