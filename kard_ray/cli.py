@@ -135,6 +135,21 @@ def compare(
 
 
 @app.command()
+def sweep(
+    recipe: RecipePath,
+    run_dir: RunDir = None,
+    set_: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print fields, what is made before the trials, the budget.")
+    ] = False,
+) -> None:
+    """Search for the best values of the recipe's sweep.space, trials side by side; a killed sweep goes on."""
+    from kard_ray.sweep import sweep as search_values
+
+    search_values(recipe, run_dir=run_dir, overrides=set_ or (), dry_run=dry_run)
+
+
+@app.command()
 def estimate(
     recipe: RecipePath,
     run_dir: RunDir = None,

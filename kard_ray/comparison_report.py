@@ -86,7 +86,7 @@ def _write(
         "n": len(questions),
         "questions": {"train": recipe.questions.train, recipe.prediction.split: len(questions)},
         "chance": sum(1 / count for count in options) / len(options) if all(options) else None,
-        "machine": _machine(),
+        "machine": machine(),
         "package_version": __version__,
         "command": command,
         "run_directory": run.root,
@@ -112,6 +112,7 @@ def _write(
     )
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What a report says of the machine that it was made on."""
     gib = psutil.virtual_memory().total / (1 << 30)
     return {"CPUs": os.cpu_count(), "memory": f"{gib:.0f} GiB", "platform": platform.platform()}

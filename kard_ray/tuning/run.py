@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def side_by_side(
 
 
 def run_trials(
-    trial: Callable[[dict[str, Any]], dict[str, Any]],
+    trial: Callable[[dict[str, Any]], Mapping[str, Any]],
     *,
     config: SweepConfig,
     metric: str,
@@ -187,8 +187,13 @@ class Listener(tune.Callback):
         for epochs, value in result[POINTS]:
             points.setdefault(epochs, Point(epochs=epochs, value=plain(value)))
         record = self._ended(record, "finished", score=plain(result[VALUE]))
+        before = best_of(self._book.records, self._mode)
         self._book.write(record.model_copy(update={"points": tuple(points[at] for at in sorted(points))}))
         best = best_of(self._book.records, self._mode)
+        if self._config.keep == "best":  # models are large: all but the best one's are deleted at once
+            for other in (before, self._book[record.number]):
+                if other is not None and best is not None and other.number != best.number:
+                    self._book.forget(other.number)
         told = (
             f", the best so far is {best.score:.4g} (trial {best.number})"
             if best and best.score is not None

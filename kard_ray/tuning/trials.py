@@ -99,7 +99,7 @@ class TrialBook:
     def write(self, record: TrialRecord) -> None:
         """Keep ``record`` in the place of what was known of this trial."""
         self._records[record.number] = record
-        path = posixpath.join(self._folder, f"{record.number:04}.json")
+        path = posixpath.join(self._folder, f"{trial_name(record.number)}.json")
         self._run.write_atomically(path, record.model_dump_json(indent=1) + "\n")
         self._run.write_atomically(posixpath.join(self._folder, _CLOCK), f"{self.seconds:.1f}\n")
 
@@ -113,9 +113,30 @@ class TrialBook:
         """Of all trials together."""
         return sum(record.epochs for record in self._records.values())
 
-    def folder_of(self, number: int) -> str:
+    @property
+    def url(self) -> str:
+        """Address of the trials' folders, for workers on other machines."""
+        return str(self._run.fs.unstrip_protocol(self._folder))
+
+    def url_of(self, number: int) -> str:
         """Where trial ``number`` writes its artifact: a run directory of its own."""
-        return posixpath.join(self._folder, f"{number:04}")
+        return trial_url(self.url, number)
+
+    def forget(self, number: int) -> None:
+        """Delete what a trial has trained; its record stays."""
+        path = posixpath.join(self._folder, trial_name(number))
+        if self._run.fs.exists(path):
+            self._run.fs.rm(path, recursive=True)
+
+
+def trial_name(number: int) -> str:
+    """Of a trial's folder, and of its record."""
+    return f"{number:04}"
+
+
+def trial_url(folder: str, number: int) -> str:
+    """The run directory of trial ``number`` below the address ``folder``."""
+    return posixpath.join(folder, trial_name(number))
 
 
 def best_of(records: list[TrialRecord], mode: Mode) -> TrialRecord | None:
