@@ -114,7 +114,8 @@ def engine_kwargs(config: EngineConfig, device: Literal["cpu", "gpu"], *, seed: 
     return kwargs
 
 
-def _environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[str, str]:
+def engine_environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> dict[str, str]:
+    """Environment of the processes that run engines of ``config``."""
     if device == "gpu":
         return {}
     cores = sorted(os.sched_getaffinity(0))[: config.cpu_cores]
@@ -220,7 +221,7 @@ def _processor_config(
         engine_kwargs=engine_kwargs(config, device, seed=seed) | dict(more or {}),
         # Without this a CPU cluster waits for a GPU for ever, and says nothing.
         placement_group_config={"bundles": [bundle] * workers},
-        runtime_env={"env_vars": _environment(config, device)},
+        runtime_env={"env_vars": engine_environment(config, device)},
         should_continue_on_error=True,
         chat_template_stage={"enabled": False},
         tokenize_stage={"enabled": False},

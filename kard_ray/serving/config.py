@@ -75,7 +75,9 @@ class ServingConfig(Frozen):
     cache_entries: int = Field(10_000, ge=0)  # answers kept; the same question to the same versions
     log_text: bool = False  # whether questions and answers may stand in the logs
     drain_seconds: float = Field(65.0, ge=0)  # that a replica to be stopped gets to finish what it has begun
-    health_seconds: float = Field(10.0, gt=0)  # without progress, after which an engine counts as hung
+    # On a change of code or models, new replicas start before old ones stop: it needs room for both. false: one by one
+    surge: bool = True
+    health_seconds: float = Field(15.0, gt=0)  # without progress, after which an engine counts as hung
 
     ingress: Scaling = Scaling(min_replicas=2, max_replicas=2, target_ongoing=16)
     retriever: Scaling = Scaling(target_ongoing=8)

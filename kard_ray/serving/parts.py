@@ -45,7 +45,7 @@ class Ask:
     """Asks a student one question. None: as the student's recipe says."""
 
     student: str
-    version: str  # of the student: another one of the same name may be loaded
+    version: str  # of the student; another one of the same name replies when this one is not there
     question: str
     options: Sequence[str]
     passages: Sequence[Mapping[str, Any]]
@@ -73,6 +73,7 @@ class SampleText:
 class Written:
     """A student's reply."""
 
+    version: str  # of the student that replied: another one than asked while it is being replaced
     answer: str | None
     option: int | None
     rationale: str

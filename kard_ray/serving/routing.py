@@ -30,14 +30,14 @@ class StudentCard(Frozen):
 class Routing(Frozen):
     """Students, versions and shares; a running service takes another one without a restart."""
 
-    students: tuple[StudentCard, ...]
+    students: tuple[StudentCard, ...] = ()
     traffic: dict[str, float] = {}  # none: the first student takes all
     shadow: str | None = None
     shadow_share: float = 0.0
-    knowledge_version: str
+    knowledge_version: str = ""
     more_knowledge_versions: tuple[str, ...] = ()
-    mode: str
-    modes: tuple[str, ...]
+    mode: str = "bm25"
+    modes: tuple[str, ...] = ()
 
     @property
     def first(self) -> StudentCard:

@@ -152,7 +152,7 @@ class Service:
             finally:
                 self._gauge(leaving=1)
         answer = put_together(identity, written, passages, times, card, plan.version)
-        if plan.key is not None:
+        if plan.key is not None and written.version == card.version:
             self.cache.put(plan.key, (answer, written))
         self._count(answer, card, times, request_id, item)
         self._ask_shadow(item, answer, found, request_id)
@@ -235,7 +235,7 @@ class Service:
             request_id=request_id,
             answer_id=answer.id,
             model=card.name,
-            model_version=card.version,
+            model_version=answer.model_version,
             knowledge_version=answer.knowledge_version,
             passages=len(answer.passages),
             readable=answer.answer is not None,
@@ -420,6 +420,6 @@ def put_together(
         milliseconds=in_milliseconds(times),
         tokens=Tokens(prompt=written.prompt_tokens, generated=written.generated_tokens),
         model=card.name,
-        model_version=card.version,
+        model_version=written.version,
         knowledge_version=knowledge_version,
     )
