@@ -28,12 +28,12 @@ _REFINE = 10  # times as many candidates are compared by their full vectors in L
 _LEAST = 256  # vectors that LanceDB trains an index on
 
 
-def make_multivector_index(folder: str, name: str, *, tokens: int, exact_below: int = EXACT_TOKENS) -> bool:
+def make_multivector_index(folder: str, name: str, *, tokens: int) -> bool:
     """Make the index of the table ``name`` in ``folder`` unless it has so few tokens that none is needed.
 
     Returns whether there is one now.
     """
-    if tokens < max(exact_below, _LEAST):
+    if tokens < max(EXACT_TOKENS, _LEAST):
         return False
     table = lancedb.connect(folder).open_table(name)
     partitions = max(1, tokens // _PARTITION_TOKENS)

@@ -155,7 +155,7 @@ class TokenVectorWriter:
             vectors_PD, scale_P = quantised(vectors_PD)
         elif self.plan.dtype == "float16":
             largest = float(np.abs(vectors_PD).max(initial=0.0))
-            if largest > np.finfo(np.float16).max:
+            if largest > float(np.finfo(np.float16).max):
                 raise UserError(
                     f"field reranker.vector_dtype: a vector has the number {largest:.3g}, which float16 cannot hold; "
                     "set float32 or int8."
