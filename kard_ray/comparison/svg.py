@@ -89,9 +89,9 @@ def words(x: float, y: float, text: str, kind: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}"{more}>{escape(text)}</text>'
 
 
-def drawing(parts: Sequence[str], height: float, title: str) -> str:
+def drawing(parts: Sequence[str], height: float, title: str, *, width: float = WIDTH) -> str:
     """The whole chart; ``title`` is read aloud in its place."""
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="chart" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(title)}">'
         f"{''.join(parts)}</svg>"
     )

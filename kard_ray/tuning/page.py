@@ -30,11 +30,7 @@ def page(results: Results, space: Mapping[str, Distribution]) -> str:
         *(["<h2>Plots</h2>", '<div class="grid">', *plots, "</div>"] if plots else []),
         "<h2>Trials</h2>",
         f"<p class='soft'>{_ORDER}</p>",
-        _table(
-            ["trial", "state", results["metric"], "epochs", "minutes", *results["space"]],
-            tables.trial_rows(results),
-            left=2,
-        ),
+        _table(tables.trial_head(results), tables.trial_rows(results), left=2),
         "</main>",
         _footer(results),
     ]

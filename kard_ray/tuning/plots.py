@@ -9,10 +9,10 @@ from typing import Any
 
 from kard_ray.comparison import charts
 from kard_ray.comparison.markup import figure
-from kard_ray.comparison.svg import WIDTH, Plane, drawing, rule, words
+from kard_ray.comparison.svg import Plane, drawing, rule, words
 from kard_ray.tuning.config import Distribution, scalar_text
 from kard_ray.tuning.results import Results
-from kard_ray.tuning.tables import score_text
+from kard_ray.tuning.tables import score_text, short_names
 
 Trial = Mapping[str, Any]
 
@@ -51,30 +51,17 @@ def _drawn_last(results: Results, trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _parallel(results: Results, trials: Sequence[Trial], space: Mapping[str, Distribution]) -> list[str]:
-    """One axis for each field and one for the metric; a trial is a line across them."""
-    top, floor, height, left, right = 46, 280, 300, 34, 40
+    """One axis for each field and one for the metric, best scores on top; a trial is a line across them."""
+    width, height, top, floor, left, right = 880, 330, 50, 314, 36, 60
     names = [*space, results["metric"]]
-    apart = (WIDTH - left - right) / max(1, len(names) - 1)
+    short = short_names(space)
+    apart = (width - left - right) / (len(names) - 1)
     scores = [trial["score"] for trial in trials]
-    low, high = min(scores), max(scores)
-    parts = []
-    for at, name in enumerate(names):
-        x = left + at * apart
-        parts.append(rule(x, top, x, floor, "axis"))
-        short = name.rpartition(".")[2]
-        parts.append(f"<g><title>{escape(name)}</title>{words(x, 14 + 14 * (at % 2), short, 'tick mid')}</g>")
-        ticks = (
-            [(0.0, score_text(low)), (1.0, score_text(high))]
-            if at == len(space)
-            else _ticks(space[name], trials, name)
-        )
-        for share, text in ticks:
-            y = floor - share * (floor - top)
-            parts.append(rule(x - 3, y, x + 3, y, "axis"))
-            parts.append(words(x + 5, y + 4, text, "tick halo"))
+    worst, best = (min(scores), max(scores)) if results["mode"] == "max" else (max(scores), min(scores))
+    parts = [rule(left + at * apart, top, left + at * apart, floor, "axis") for at in range(len(names))]
     for trial in _drawn_last(results, trials):
         shares = [_share(space[name], trials, name, trial["values"][name]) for name in space]
-        shares.append((trial["score"] - low) / (high - low) if high > low else 0.5)
+        shares.append((trial["score"] - worst) / (best - worst) if best != worst else 0.5)
         path = " ".join(
             f"{left + at * apart:.1f},{floor - share * (floor - top):.1f}" for at, share in enumerate(shares)
         )
@@ -84,9 +71,20 @@ def _parallel(results: Results, trials: Sequence[Trial], space: Mapping[str, Dis
             f"<g><title>{escape(_told(results, trial))}</title>"
             f'<polyline points="{path}" class="line" style="stroke:var(--c{colour})"{faint}/></g>'
         )
+    for at, name in enumerate(names):
+        x = left + at * apart
+        side = "" if at == 0 else " mid"
+        head = words(x if side else 4, 14 + 16 * (at % 2), short.get(name, name), f"name{side}")
+        parts.append(f"<g><title>{escape(name)}</title>{head}</g>")
+        ends = [(0.0, score_text(worst)), (1.0, score_text(best))]
+        for share, text in ends if at == len(space) else _ticks(space[name], trials, name):
+            y = floor - share * (floor - top)
+            parts.append(rule(x - 3, y, x + 3, y, "axis"))
+            parts.append(words(x + 6, y + 4, text, "tick halo"))
     told = "Each line is a trial, through its values to what it reached. Rest on a line to read them."
-    body = drawing(parts, height, "Values and score of each trial") + _names(results, trials)
-    return [figure("Values and what they gave", body, told, wide=True)]
+    chart = drawing(parts, height, "Values and score of each trial", width=width)
+    chart = f'<div class="scroll"><div style="min-width:44rem">{chart}</div></div>'
+    return [figure("Values and what they gave", chart + _names(results, trials), told, wide=True)]
 
 
 def _told(results: Results, trial: Trial) -> str:
@@ -185,7 +183,8 @@ def _learning(results: Results) -> list[str]:
 def _importance(results: Results) -> list[str]:
     if not results["importance"]:
         return []
-    bars = [charts.Bar(name, share, share, share, 0) for name, share in results["importance"].items()]
+    short = short_names(results["space"])
+    bars = [charts.Bar(short[name], share, share, share, 0) for name, share in results["importance"].items()]
     told = (
         "How much a field's values tell the best trials from all of them (PED-ANOVA), as shares. Trials that were "
         "stopped early count with what they had by then. Of few trials this is a hint, no proof."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -66,6 +67,8 @@ def run_trials(
     """
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update(_SETTINGS)
+    # At the end it looks for files of the loggers that are switched off, and warns of each trial.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     try:
         tune.Tuner(
             tune.with_resources(trial, {"CPU": _ACTOR_CPUS}),

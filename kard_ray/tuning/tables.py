@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kard_ray.comparison.tables import table
@@ -17,8 +18,7 @@ def markdown(results: Results) -> str:
     if results["importance"]:
         rows = [[name, f"{100 * share:.0f} %"] for name, share in results["importance"].items()]
         parts += ["## What mattered", "", *table(["field", "share"], rows), ""]
-    head = ["trial", "state", results["metric"], "epochs", "minutes", *results["space"]]
-    parts += ["## Trials", "", *table(head, trial_rows(results), left=2), ""]
+    parts += ["## Trials", "", *table(trial_head(results), trial_rows(results), left=2), ""]
     if told := reasons(results):
         parts += ["## Trials that failed", "", *(f"- {line}" for line in told), ""]
     machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
@@ -55,6 +55,26 @@ def field_rows(results: Results) -> list[list[str]]:
         [name, field["values"], scalar_text(field["own"]), scalar_text(best["values"][name]) if best else "–"]
         for name, field in results["space"].items()
     ]
+
+
+def trial_head(results: Results) -> list[str]:
+    """The columns of :func:`trial_rows`."""
+    short = short_names(results["space"])
+    return [
+        "trial",
+        "state",
+        results["metric"],
+        "epochs",
+        "minutes",
+        *(short[name] for name in results["space"]),
+    ]
+
+
+def short_names(fields: Iterable[str]) -> dict[str, str]:
+    """Field -> the last part of its name, where no other field has the same."""
+    last = {field: field.rpartition(".")[2] for field in fields}
+    count = Counter(last.values())
+    return {field: name if count[name] == 1 else field for field, name in last.items()}
 
 
 def trial_rows(results: Results) -> list[list[str]]:
