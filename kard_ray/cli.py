@@ -14,6 +14,7 @@ import typer
 
 from kard_ray.knowledge_cli import knowledge_app
 from kard_ray.runtime.errors import explain
+from kard_ray.tokens_cli import tokens_app
 
 app = typer.Typer(
     name="kard-ray",
@@ -223,6 +224,47 @@ def evaluate(
     from kard_ray.execution import evaluate_questions
 
     evaluate_questions(run_dir, method=method, questions=questions, out=out, version=version)
+
+
+@app.command()
+def serve(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="Directory of a finished run.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a field of the group serving: serving.max_running=32."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address that is listened on; default: 127.0.0.1.")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65_535, help="Default: 8000.")] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask for no token; then only this machine is served.")
+    ] = False,
+    tokens: Annotated[
+        Path | None,
+        typer.Option("--tokens", help="File of the tokens; default: tokens.json in the run directory."),
+    ] = None,
+) -> None:
+    """Put a run's students online: a page, an interface, and OpenAI's form of it; docs/serving.md tells more."""
+    from kard_ray.serve import serve as put_online
+
+    given = {"host": host, "port": port, "auth": "false" if no_auth else None, "tokens": tokens}
+    named = [f"serving.{name}={value}" for name, value in given.items() if value is not None]
+    put_online(run_dir, overrides=[*(set_ or ()), *named])
+
+
+app.add_typer(tokens_app, name="tokens")
+
+
+@app.command()
+def feedback(
+    run_dir: Annotated[str, typer.Argument(metavar="RUN_DIR", help="Run directory, or folder of verdicts.")],
+    out: Annotated[Path, typer.Option("--out", help="JSON Lines for a benchmark of kind jsonl.")],
+) -> None:
+    """Write questions whose right answer users' verdicts tell, as training questions of the next run."""
+    from kard_ray.serving_upkeep import write_questions
+
+    write_questions(run_dir, out)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from kard_ray.reranker.config import RerankerConfig
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ClusterConfig
+from kard_ray.serving.config import ServingConfig
 from kard_ray.student.config import StudentConfig
 from kard_ray.student.curriculum.config import CurriculumConfig
 from kard_ray.teacher.config import TeacherConfig
@@ -53,6 +54,7 @@ class Recipe(Frozen):
     prediction: PredictionConfig = PredictionConfig()
     compare: CompareConfig = CompareConfig()  # methods, students and seeds beside each other
     sweep: SweepConfig | None = None  # fields whose values are searched for by kard-ray sweep
+    serving: ServingConfig = ServingConfig()  # the online service
     cluster: ClusterConfig = ClusterConfig()
 
     def questions_from(self) -> BenchmarkConfig:
@@ -95,6 +97,14 @@ def parse_recipe(tree: dict[str, Any], *, where: str) -> Recipe:
         # A list whose items are all wrong is empty to pydantic, which then complains about that too.
         told = [d for d in details if d["type"] != "too_short" or not _has_parts(d["loc"], details)]
         raise UserError("\n".join(f"{where}, {_sentence(detail)}" for detail in told)) from None
+
+
+def override_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """``recipe`` with ``a.b=c`` overrides (values are YAML); raises UserError that lists every mistake."""
+    tree = recipe.model_dump(mode="json")
+    for override in overrides:
+        _apply(tree, override)
+    return parse_recipe(tree, where=f"recipe {recipe.name}")
 
 
 def change_recipe(recipe: Recipe, changes: Mapping[str, Any], *, where: str) -> Recipe:

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,10 @@ class ClusterConfig(Frozen):
     dashboard: bool = False  # dashboard of a local cluster; Ray Tune and ray job submit need it
 
 
-def start_ray(config: ClusterConfig) -> None:
+def start_ray(config: ClusterConfig, environment: Mapping[str, str] | None = None) -> None:
     """Connect this process to Ray, with token authentication; does nothing if it is connected already.
+
+    ``environment`` is for the processes of this driver's work, beside WORKER_ENVIRONMENT.
 
     A running cluster (``config.address``, else RAY_ADDRESS) is joined with its own resources. Otherwise a
     local cluster starts that ends with this process, however it ends; one that happens to run on this
@@ -81,12 +83,23 @@ def start_ray(config: ClusterConfig) -> None:
             f"cluster.num_cpus: got {config.num_cpus} beside cluster.address {config.address!r}, but a "
             "running cluster has its own number of CPUs: remove one of the two."
         )
-    address = config.address or os.environ.get("RAY_ADDRESS")
-    if address is None or address == "local":
-        _start_local(config)
+    runtime_env = {"env_vars": {**WORKER_ENVIRONMENT, **(environment or {})}}
+    address = _address(config)
+    if address is None:
+        _start_local(config, runtime_env)
     else:
-        _connect(address)
+        _connect(address, runtime_env)
     _configure_progress()
+
+
+def starts_its_own(config: ClusterConfig) -> bool:
+    """Whether :func:`start_ray` starts a cluster, which then ends with this process."""
+    return _address(config) is None
+
+
+def _address(config: ClusterConfig) -> str | None:
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    return None if address == "local" else address
 
 
 def stop_ray() -> None:
@@ -170,7 +183,7 @@ def _use_token_mode() -> None:
     Config.initialize("")
 
 
-def _start_local(config: ClusterConfig) -> None:
+def _start_local(config: ClusterConfig, runtime_env: dict[str, Any]) -> None:
     import ray
 
     ensure_token()
@@ -182,12 +195,12 @@ def _start_local(config: ClusterConfig) -> None:
         include_dashboard=config.dashboard,
         logging_level=logging.WARNING,
         log_to_driver=True,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        runtime_env=runtime_env,
     )
     _start_watcher(Path(context.address_info["session_dir"]))
 
 
-def _connect(address: str) -> None:
+def _connect(address: str, runtime_env: dict[str, Any]) -> None:
     import ray
 
     if "RAY_AUTH_TOKEN" in os.environ or token_path().exists():
@@ -198,7 +211,7 @@ def _connect(address: str) -> None:
             address=address,
             logging_level=logging.WARNING,
             log_to_driver=True,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            runtime_env=runtime_env,
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(

@@ -100,7 +100,7 @@ def read_tokens(path: str) -> tuple[Token, ...]:
         return _TOKENS.validate_json(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(
-            f"{path}: there are no tokens; make one with kard-ray tokens add NAME, or serve with --no-auth."
+            f"{path}: there are no tokens; make one with kard-ray tokens add RUN_DIR NAME, or use --no-auth."
         ) from None
     except (OSError, ValidationError) as error:
         raise UserError(

@@ -1,0 +1,211 @@
+"""The whole service on a local Ray: real HTTP, real replicas, a random T5; replicas are killed by their ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kard_ray.serving.feedback import read_feedback
+from kard_ray.serving.plan import ServicePlan
+from kard_ray.serving.tokens import add_token
+from tests.serving.world import QUESTION, service_plan
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+class Running:
+    """A deployed service."""
+
+    def __init__(self, plan: ServicePlan, token: str) -> None:
+        self.plan = plan
+        self.base = f"http://127.0.0.1:{plan.config.port}"
+        self.headers = {"authorization": f"Bearer {token}"}
+
+    def deploy(self, plan: ServicePlan) -> None:
+        from ray import serve
+
+        from kard_ray.serving.application import NAME, build_application
+
+        serve.run(build_application(plan), name=NAME, route_prefix="/")
+        self.plan = plan
+
+    def client(self, **more: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.base, headers=self.headers, timeout=90, **more)
+
+    def replicas(self, deployment: str) -> dict[str, int]:
+        """Process ids of the running replicas, by replica id."""
+        from ray import serve
+
+        found = serve.status().applications["kard-ray"].deployments[deployment]
+        assert found.replica_states
+        from ray.util.state import list_actors  # noqa: F401
+
+        return _pids(deployment)
+
+
+def _pids(deployment: str) -> dict[str, int]:
+    import ray
+
+    found = {}
+    for row in ray._private.state.actors().values():
+        name = row["Name"] or ""
+        if name.startswith(f"SERVE_REPLICA::kard-ray#{deployment}#") and row["State"] == "ALIVE":
+            found[name] = int(row["Pid"])
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, talking_t5: Path) -> Iterator[Running]:
+    from ray import serve
+
+    from kard_ray.runtime.session import ClusterConfig, start_ray, stop_ray
+    from kard_ray.serving.application import serve_environment
+
+    folder = tmp_path_factory.mktemp("service")
+    plan = service_plan(folder, talking_t5, port=free_port(), cache_entries=0, requests_per_minute=100_000)
+    token = add_token(str(folder / "tokens.json"), "tester", at_once=100)
+    plan = replace(plan, tokens=str(folder / "tokens.json"))
+    start_ray(ClusterConfig(num_cpus=4, object_store_mb=200), serve_environment(plan.config))
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": plan.config.port})
+        service = Running(plan, token)
+        service.deploy(plan)
+        yield service
+    finally:
+        serve.shutdown()
+        stop_ray()
+
+
+def test_without_a_token_nothing_answers_but_healthz(running: Running) -> None:
+    with httpx.Client(base_url=running.base) as client:
+        assert client.get("/healthz").text == "ok\n"
+        for path in ("/", "/static/app.js", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/nothing"):
+            response = client.get(path)
+            assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized"), path
+        for path in ("/-/routes", "/-/healthz"):  # Serve's own, which ask for no token
+            assert client.get(path).status_code == 404
+        assert client.post("/v1/answer", json=QUESTION).status_code == 401
+        assert client.get("/", auth=("anyone", running.headers["authorization"].split()[1])).status_code == 200
+
+
+def test_answers_and_streams(running: Running) -> None:
+    with running.client() as client:
+        assert client.get("/readyz").text == "ready\n"
+        response = client.post("/v1/answer", json=QUESTION, headers={"x-request-id": "mine"})
+        assert response.status_code == 200, response.text
+        assert response.headers.get_list("x-request-id") == ["mine"]
+        whole = response.json()
+        names = []
+        text = ""
+        with client.stream("POST", "/v1/answer", json=QUESTION | {"stream": True}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("event: "):
+                    names.append(line.removeprefix("event: "))
+                elif line.startswith("data: ") and names[-1] == "token":
+                    text += json.loads(line.removeprefix("data: "))["text"]
+        assert (names[0], names[-1]) == ("passages", "answer")
+        assert names.count("token") > 1
+        assert text.strip() == whole["rationale"].strip()
+
+
+def test_a_large_body_and_foreign_headers_are_stopped_at_the_door(running: Running) -> None:
+    with running.client() as client:
+        json_type = {"content-type": "application/json"}
+        assert client.post("/v1/answer", content=b" " * (2 << 20), headers=json_type).status_code == 413
+        steered = {"x-request-timeout-seconds": "0.000001", "serve_multiplexed_model_id": "x" * 1000}
+        assert client.post("/v1/answer", json=QUESTION, headers=steered).status_code == 200
+        odd = client.get("/v1/models", headers=[(b"x-request-id", b"\xff\xfe")])
+        assert odd.status_code == 200
+        assert len(odd.headers["x-request-id"]) == 32
+
+
+def load(running: Running, seconds_after: float, act: Callable[[], None], **body: Any) -> list[int]:
+    """Statuses of questions that are asked by four clients while ``act`` is done, and some seconds longer."""
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with running.client() as client:
+            while not stop.is_set():
+                statuses.append(client.post("/v1/answer", json=QUESTION | body).status_code)
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        act()
+        deadline = time.monotonic() + seconds_after
+        count = len(statuses)
+        while time.monotonic() < deadline or len(statuses) < count + 20:
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+    return statuses
+
+
+@pytest.mark.parametrize("deployment", ["ingress", "student-kard", "retriever"])
+def test_a_killed_replica_costs_no_answer(running: Running, deployment: str) -> None:
+    before = _pids(deployment)
+
+    def kill() -> None:
+        os.kill(next(iter(before.values())), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while len(set(_pids(deployment)) - set(before)) < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    statuses = load(running, 0.0, kill)
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
+
+
+def test_students_change_without_a_failed_request(running: Running) -> None:
+    old = running.plan
+    engine = old.engines[0]
+    student = replace(engine.students[0], version="train/kard/another")
+    card = old.routing.students[0].model_copy(update={"version": student.version})
+    routing = old.routing.model_copy(update={"students": (card, *old.routing.students[1:])})
+    new = replace(old, engines=(replace(engine, students=(student,)), *old.engines[1:]), routing=routing)
+    before = {name: _pids(name) for name in ("ingress", "student-kard", "retriever")}
+    statuses = load(running, 0.0, lambda: running.deploy(new))
+    assert set(statuses) == {200}
+    assert {name: _pids(name) for name in before} == before  # nothing has started anew
+    with running.client() as client:
+        assert client.post("/v1/answer", json=QUESTION).json()["model_version"] == "train/kard/another"
+
+
+def test_verdicts_survive_a_killed_writer(running: Running) -> None:
+    with running.client() as client:
+        body = {"verdict": "right", "answer_id": "a", "question": "Q?", "answer": "yes"}
+        for number in range(6):
+            if number == 3:
+                os.kill(next(iter(_pids("feedback").values())), signal.SIGKILL)
+            response = client.post("/v1/feedback", json=body | {"feedback_id": f"f{number}"})
+            assert response.status_code == 201
+    kept = read_feedback(running.plan.feedback)["feedback_id"].to_pylist()
+    assert kept == [f"f{number}" for number in range(6)]
+
+
+def test_more_than_the_queue_holds_is_refused_at_once(running: Running) -> None:
+    body = {"items": [QUESTION | {"n": 16, "temperature": 1.0}] * 2}
+    assert body
