@@ -72,9 +72,8 @@ async function look() {
   fill(student, service.students.map(({ id }) => [id, id]), student.value || service.usual);
   arrange();
   const { length } = service.students;
-  send.disabled = length === 0;
-  if (length === 0) tell("The service offers no student.", "bad");
-  else tell(length === 1 ? "1 student" : `${length} students`, "good");
+  send.disabled = false;
+  tell(length === 1 ? "1 student" : `${length} students`, "good");
   byId("open-token").hidden = !token.get();
 }
 

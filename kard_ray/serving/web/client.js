@@ -90,10 +90,11 @@ async function request(path, { body, signal } = {}) {
   return response;
 }
 
-/** Students as [{id, passages, reads}], the default's id, and the limits of a question. */
+/** Students as [{id, passages}], the default's id, and the limits of a question. */
 export async function offered() {
   const body = await (await request("v1/models")).json();
-  const students = body.data.map(({ id, kard }) => ({ id, passages: kard.passages, reads: kard.reads }));
+  // A name that stands for any student comes without what a student has.
+  const students = body.data.filter(({ kard }) => kard).map(({ id, kard }) => ({ id, passages: kard.passages }));
   return { students, usual: body.kard.default_model, limits: body.kard.limits };
 }
 

@@ -137,6 +137,7 @@ export class AnswerView {
     this.text = "";
     this.spokenUpTo = 0;
     this.draw();
+    this.rationaleSlot.hidden = true;
     this.stage("Starting anew…");
   }
 
@@ -170,7 +171,8 @@ export class AnswerView {
     const list = passages.length
       ? element("ol", { className: "passages" }, ...this.cards.map(({ card }) => card))
       : element("p", { className: "nothing", textContent: none });
-    this.passageSlot.replaceChildren(element("section", {}, heading, list));
+    this.unread = element("p", { className: "nothing", hidden: true, textContent: "The student was sure enough without reading them." });
+    this.passageSlot.replaceChildren(element("section", {}, heading, this.unread, list));
     this.status.classList.add("writing-next");
     this.stage("Waiting for the student…");
     this.say(passages.length ? `${count(passages.length, "passage")} found.` : none);
@@ -217,6 +219,8 @@ export class AnswerView {
     this.rationaleSlot.hidden = false;
     if (!this.text.trim()) this.rationale.replaceChildren(element("span", { className: "nothing", textContent: "The student wrote no rationale." }));
     for (const card of this.cards) showFirstMark(card);
+    // One that asks when unsure may have been sure at once.
+    if (this.cards.length && !answer.passages.length) this.unread.hidden = false;
     const given = answer.answer
       ? element("p", { className: "answer-text", textContent: answer.answer })
       : element("p", { className: "answer-text nothing", textContent: "No answer could be read from what the student wrote." });
