@@ -279,20 +279,20 @@ export class AnswerView {
 
   timings({ milliseconds, tokens, cached, knowledge_version: version }) {
     const parts = Object.entries(milliseconds).filter(([name, took]) => name !== "total" && took > 0);
-    const total = milliseconds.total ?? parts.reduce((sum, [, took]) => sum + took, 0);
+    const { total } = milliseconds;
     const bar = element("div", { className: "bar-of-time", attributes: { "aria-hidden": "true" } });
     const list = element("dl", { className: "times" });
-    parts.forEach(([name, took], at) => {
-      const piece = element("span", { className: `part part-${at % 4}` });
-      piece.style.flexGrow = String(Math.max(took, total / 200));
+    for (const [name, took] of parts) {
+      const piece = element("span", { data: { part: name } });
+      piece.style.flexGrow = String(Math.max((1000 * took) / total, 5));
       bar.append(piece);
-      const key = element("span", { className: `key part-${at % 4}`, attributes: { "aria-hidden": "true" } });
+      const key = element("span", { className: "key", data: { part: name }, attributes: { "aria-hidden": "true" } });
       list.append(element("div", {}, element("dt", {}, key, PARTS[name] ?? name), element("dd", { textContent: duration(took) })));
-    });
+    }
     list.append(element("div", { className: "total" }, element("dt", { textContent: "in all" }), element("dd", { textContent: duration(total) })));
     const facts = [`${count(tokens.prompt, "token")} read, ${tokens.generated.toLocaleString("en")} written`, `knowledge ${version}`];
     if (cached) facts.push("from the cache");
-    return element("section", { className: "timings" }, element("h3", { textContent: "Time" }), bar, list, element("p", { className: "hint", textContent: facts.join(" · ") }));
+    return element("section", { className: "timings" }, element("h3", { textContent: "Time" }), parts.length ? bar : null, list, element("p", { className: "hint", textContent: facts.join(" · ") }));
   }
 
   verdict(answer) {

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serving.page.server import PageServer
+from tests.serving.page.server import PageServer, ScriptedParts
 
 CHROMIUM = shutil.which("chromium")
 
@@ -25,6 +25,11 @@ def running() -> Iterator[tuple[PageServer, str]]:
 def server(running: tuple[PageServer, str]) -> PageServer:
     running[0].reset()
     return running[0]
+
+
+@pytest.fixture
+def parts(server: PageServer) -> ScriptedParts:
+    return server.parts
 
 
 @pytest.fixture(scope="module")

@@ -1,34 +1,31 @@
-"""A small HTTP server that speaks the documented API, word by word as a test lets it.
+"""The service's HTTP interface as it is, around parts that say what a test lets them say.
 
-It holds no student: what it says is written down here. A script is a list of events and of `threading.Event`s; an
-answer waits for each of the latter until the test sets it, so a test sees the page between two events without a clock.
+No student is loaded: instead of the deployments that find passages and write there is `ScriptedParts`. A script holds
+`threading.Event`s between its steps; the answer waits for each until the test sets it, so a test sees the page between
+two events without a clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
-import kard_ray
-
-FILES = Path(kard_ray.__file__).parent / "serving" / "web"
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-}
-BREAK = "the connection breaks"
+from kard_ray.serving.api import build_api
+from kard_ray.serving.cache import LruCache
+from kard_ray.serving.config import ServingConfig
+from kard_ray.serving.deadline import Deadline
+from kard_ray.serving.errors import ServiceError
+from kard_ray.serving.metrics import Metrics
+from kard_ray.serving.parts import Ask, Delta, Found, Query, SampleText, StudentEvent, Written
+from kard_ray.serving.routing import Routing, StudentCard
+from kard_ray.serving.service import Service
+from kard_ray.serving.shell import Shell, respond
+from kard_ray.serving.tokens import TokenFile
 
 PASSAGES = [
     {
@@ -39,8 +36,7 @@ PASSAGES = [
         "with mostly high plateaus and rugged mountains broken by fertile valleys, and small, scattered plains. The "
         "coastline is deeply indented by fjords, and arctic tundra lies in the north.",
         "score": 14.31,
-        "source": "factbook",
-        "link": "https://example.org/norway",
+        "source": "https://example.org/norway",
     },
     {
         "passage_id": "sweden#1",
@@ -51,7 +47,6 @@ PASSAGES = [
         "timber and hydropower. Its total area is 450,295 sq km, almost three times the size of Georgia.",
         "score": 13.87,
         "source": "factbook",
-        "link": None,
     },
     {
         "passage_id": "finland#1",
@@ -59,89 +54,167 @@ PASSAGES = [
         "text": "Exports are electrical and optical equipment, machinery and transport equipment, paper and pulp.",
         "score": 6.02,
         "source": "factbook",
-        "link": "javascript:alert(1)",
     },
 ]
 RATIONALE = (
     "Its total area is 323,802 sq km for Norway. For Sweden the total area is 450,295 sq km. "
     "450,295 is larger than 323,802. So the answer is no."
 )
+Step = StudentEvent | threading.Event | Exception
 
 
-def pieces(text: str) -> list[str]:
+def pieces(text: str) -> list[Delta]:
     """``text`` as a student writes it: a word and the space before it at a time."""
-    words = text.split(" ")
-    return [words[0], *(f" {word}" for word in words[1:])]
+    first, *others = text.split(" ")
+    return [Delta(sample=0, text=first), *(Delta(sample=0, text=f" {word}") for word in others)]
 
 
-def passages_event(passages: list[dict[str, Any]]) -> tuple[str, Any]:
-    return "passages", {"id": "ans_1", "passages": passages, "milliseconds": {"queue": 0.4, "retrieve": 2.1}}
-
-
-def answer_event(body: dict[str, Any], **changes: Any) -> tuple[str, Any]:
-    answer = {
-        "id": "ans_1",
+def written(**changes: Any) -> Written:
+    """The end of an answer, "no" unless ``changes`` says otherwise."""
+    fields = {
         "answer": "no",
-        "option": 1,
+        "option": None,
         "rationale": RATIONALE,
         "confidence": 0.93,
         "samples": [],
-        "passages": PASSAGES,
-        "milliseconds": {"queue": 0.4, "retrieve": 2.1, "rerank": 6.3, "generate": 410.2, "total": 420.4},
-        "tokens": {"prompt": 415, "generated": 51},
-        "model": body["model"],
-        "model_version": "train/kard/5be0c1",
-        "knowledge_version": "build-1",
-        "cached": False,
-    }
-    return "answer", answer | changes
+        "shown": 64,
+        "prompt_tokens": 415,
+        "generated_tokens": 51,
+        "seconds": 0.41,
+        "version": "train/kard/5be0c1",
+    } | changes
+    sample = SampleText(text=fields["rationale"], answer=fields["answer"], option=fields["option"], cut=False)
+    return Written(**(fields | {"samples": [sample]}))
 
 
-def whole(body: dict[str, Any]) -> list[Any]:
+def whole(ask: Ask) -> list[Step]:
     """Everything at once."""
-    tokens = [("token", {"sample": 0, "text": piece}) for piece in pieces(RATIONALE)]
-    return [passages_event(PASSAGES), *tokens, answer_event(body)]
+    return [*pieces(RATIONALE), written()]
 
 
-def student(name: str, passages: int) -> dict[str, Any]:
-    owned = {
-        "method": name,
-        "version": "1",
-        "passages": passages,
-        "reads": passages > 0,
-        "default": name == "kard",
-    }
-    return {"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "kard-ray", "kard": owned}
+async def passed(gate: threading.Event) -> None:
+    """Wait until a test has set ``gate``."""
+    while not gate.is_set():
+        await asyncio.sleep(0.005)
 
 
-class PageServer:
-    """The server and what a test may set on it; ``asked`` and ``verdicts`` are the bodies that it was sent."""
+class ScriptedParts:
+    """`kard_ray.serving.parts.Parts` without a cluster."""
 
     def __init__(self) -> None:
         self.reset()
-        app = Starlette(
-            routes=[
-                Route("/", self._file),
-                Route("/static/{name}", self._file),
-                Route("/v1/models", self._models),
-                Route("/v1/answer", self._answer, methods=["POST"]),
-                Route("/v1/feedback", self._feedback, methods=["POST"]),
-            ]
-        )
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
 
     def reset(self) -> None:
         """As new."""
-        self.script: Callable[[dict[str, Any]], list[Any]] = whole
-        self.refusal: tuple[int, dict[str, Any], dict[str, str]] | None = None  # status, error, headers
-        self.token: str | None = None
-        self.students = [student("kard", 3), student("std_cot", 0), student("skintern", 2)]
-        self.asked: list[dict[str, Any]] = []
-        self.tokens: list[str | None] = []
+        self.passages: Sequence[Mapping[str, Any]] = PASSAGES
+        self.finding: list[threading.Event | Exception] = []  # before passages are found
+        self.script: Callable[[Ask], Sequence[Step]] = whole
+        self.keeping: Exception | None = None
+        self.asked: list[Ask] = []
         self.verdicts: list[dict[str, Any]] = []
         self.cancelled = threading.Event()
+
+    async def retrieve(self, query: Query, deadline: Deadline) -> Found:
+        for step in self.finding:
+            if isinstance(step, Exception):
+                raise step
+            await passed(step)
+        return Found(passages=[dict(row) for row in self.passages[: query.k]], retrieve=0.0021, rerank=0.0063)
+
+    async def answer(self, engine: str, ask: Ask, deadline: Deadline) -> Written:
+        raise NotImplementedError("the page asks for streams alone")
+
+    async def stream(self, engine: str, ask: Ask, deadline: Deadline) -> AsyncGenerator[StudentEvent, None]:
+        self.asked.append(ask)
+        try:
+            for step in self.script(ask):
+                if isinstance(step, threading.Event):
+                    await passed(step)
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled.set()
+            raise
+
+    async def keep(self, row: Mapping[str, Any], deadline: Deadline) -> None:
+        if self.keeping is not None:
+            raise self.keeping
+        self.verdicts.append(dict(row))
+
+    async def unready(self, deadline: Deadline) -> list[str]:
+        return []
+
+    async def metrics(self) -> str:
+        return ""
+
+
+def student(name: str, passages: int) -> StudentCard:
+    return StudentCard(
+        name=name,
+        method=name,
+        version=f"train/{name}/5be0c1",
+        created=1_760_000_000,
+        engine="engine",
+        passages=passages,
+        with_options=False,
+    )
+
+
+class PageServer:
+    """The running interface, and what a test may set on it."""
+
+    def __init__(self) -> None:
+        self.parts = ScriptedParts()
+        config = ServingConfig(cache_entries=0, requests_per_minute=100_000, max_body_kib=8)
+        metrics = Metrics()
+        students = (student("kard", 3), student("std_cot", 0), student("skintern", 2))
+        routing = Routing(students=students, knowledge_version="build-1", mode="bm25", modes=("bm25",))
+        self.routing = routing
+        self.service = Service(config, self.parts, routing, metrics)
+        self.shell = Shell(
+            build_api(self.service), config, self.service.limits, metrics, tokens=None, paths=frozenset()
+        )
+        settings = uvicorn.Config(
+            self._app,
+            host="127.0.0.1",
+            port=0,
+            interface="asgi3",
+            log_level="critical",
+            lifespan="off",
+            ws="none",
+        )
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def reset(self) -> None:
+        """As new."""
+        self.parts.reset()
+        self.refusing: ServiceError | None = None  # as what stands in front answers while the service starts
+        self.headers: list[dict[str, str]] = []
+        self.service.routing = self.routing
+        self.service.cache = LruCache(0)
+        self.shell.tokens = None
+
+    def offer(self, *students: StudentCard) -> None:
+        """Serve these students from now on."""
+        self.service.routing = self.routing.model_copy(update={"students": students})
+
+    def demand(self, tokens: str | None) -> None:
+        """Ask for a token of the file ``tokens`` from now on."""
+        self.shell.tokens = None if tokens is None else TokenFile(tokens)
+
+    def cut(self) -> None:
+        """Break all connections off in the middle of what they carry."""
+        assert self._loop is not None
+
+        def abort() -> None:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+
+        self._loop.call_soon_threadsafe(abort)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
@@ -151,9 +224,11 @@ class PageServer:
 
         async def startup_and_tell(sockets: Any = None) -> None:
             await startup(sockets)
+            self._loop = asyncio.get_running_loop()
             started.set()
 
         self._server.startup = startup_and_tell  # type: ignore[method-assign]
+        self.reset()
         self._thread.start()
         assert started.wait(30)
         port = self._server.servers[0].sockets[0].getsockname()[1]
@@ -162,54 +237,9 @@ class PageServer:
         self._server.force_exit = True
         self._thread.join(10)
 
-    def _refused(self, request: Request) -> Response | None:
-        given = request.headers.get("authorization")
-        self.tokens.append(given)
-        if self.token and given != f"Bearer {self.token}":
-            return error(401, "unauthorized", "a token is needed")
-        if self.refusal:
-            status, described, headers = self.refusal
-            return JSONResponse({"error": described}, status, headers)
-        return None
-
-    async def _file(self, request: Request) -> Response:
-        return FileResponse(FILES / request.path_params.get("name", "index.html"), headers=HEADERS)
-
-    async def _models(self, request: Request) -> Response:
-        limits = {"question_characters": 4000, "options": 26, "passages": 3}
-        body = {"object": "list", "data": self.students, "kard": {"default_model": "kard", "limits": limits}}
-        return self._refused(request) or JSONResponse(body)
-
-    async def _feedback(self, request: Request) -> Response:
-        if refused := self._refused(request):
-            return refused
-        self.verdicts.append(await request.json())
-        return JSONResponse({"feedback_id": self.verdicts[-1]["feedback_id"]}, 201)
-
-    async def _answer(self, request: Request) -> Response:
-        body = await request.json()
-        if refused := self._refused(request):
-            return refused
-        self.asked.append(body)
-        return StreamingResponse(self._events(self.script(body)), media_type="text/event-stream")
-
-    async def _events(self, script: list[Any]) -> AsyncIterator[str]:
-        try:
-            yield ": the connection is open\n\n"
-            for step in script:
-                if isinstance(step, threading.Event):
-                    while not step.is_set():
-                        await asyncio.sleep(0.005)
-                elif step == BREAK:
-                    raise ConnectionResetError
-                else:
-                    name, data = step
-                    yield f"event: {name}\ndata: {json.dumps(data)}\n\n"
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-
-
-def error(status: int, code: str, message: str, **headers: str) -> Response:
-    body = {"error": {"message": message, "code": code, "param": None, "request_id": "req-1"}}
-    return JSONResponse(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
+        if self.refusing is not None and scope["path"].startswith("/v1/"):
+            await respond(send, self.refusing, "req-1")
+        else:
+            await self.shell(scope, receive, send)

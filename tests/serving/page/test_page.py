@@ -8,26 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.serving.page.server import (
-    PASSAGES,
-    RATIONALE,
-    answer_event,
-    passages_event,
-    pieces,
-    student,
-    whole,
-)
+from kard_ray.serving.cache import LruCache
+from kard_ray.serving.errors import ServiceError
+from kard_ray.serving.parts import Delta, Restart
+from tests.serving.page.server import RATIONALE, pieces, student, whole, written
 from tests.serving.page.steps import QUESTION, ask, expect, marks
 
 
-def test_passages_come_first_then_the_rationale_piece_by_piece_then_the_answer(server, visit):
+def test_passages_come_first_then_the_rationale_piece_by_piece_then_the_answer(parts, visit):
     found, half, rest = threading.Event(), threading.Event(), threading.Event()
-    first, *others = [("token", {"sample": 0, "text": piece}) for piece in pieces(RATIONALE)]
-
-    def script(body):
-        return [found, passages_event(PASSAGES), half, first, rest, *others, answer_event(body)]
-
-    server.script = script
+    first, *others = pieces(RATIONALE)
+    parts.finding = [found]
+    parts.script = lambda ask: [half, first, rest, *others, written(option=1)]
     page = visit()
     page.get_by_text("Options to choose from").click()
     page.get_by_label("One option per line").fill("yes\n\n no \n")
@@ -45,23 +37,21 @@ def test_passages_come_first_then_the_rationale_piece_by_piece_then_the_answer(s
     expect(page.locator(".answer-text")).to_have_text("no")
     expect(page.locator(".rationale-text")).to_have_text(RATIONALE)
     expect(page.locator(".confidence")).to_have_text("93 % confident")
-    assert page.locator(".times").inner_text().split("\n")[-2:] == ["in all", "420 ms"]
-    assert page.locator(".times dt").all_inner_texts() == [
-        "waiting",
-        "retrieval",
-        "reranking",
-        "writing",
-        "in all",
-    ]
+    expect(page.locator(".timings")).to_contain_text("415 tokens read, 51 written · knowledge build-1")
+    times = page.locator(".times dt").all_inner_texts()
+    assert [name for name in times if name != "waiting"] == ["retrieval", "reranking", "writing", "in all"]
     expect(page.locator(".student")).to_have_attribute("aria-busy", "false")
-    assert server.asked == [
-        {"question": QUESTION, "options": ["yes", "no"], "model": "kard", "k": 3, "stream": True}
-    ]
+    (asked,) = parts.asked
+    assert (asked.question, asked.options, asked.student, len(asked.passages)) == (
+        QUESTION,
+        ("yes", "no"),
+        "kard",
+        3,
+    )
     # A screen reader hears whole sentences, not words.
     spoken = page.locator("#spoken p").all_text_contents()
     assert spoken[0] == "3 passages found."
-    assert "Answer: no." in spoken[-1]
-    assert " ".join(spoken[1:]).removesuffix(" Answer: no.") == RATIONALE
+    assert " ".join(spoken[1:]) == f"{RATIONALE} Answer: no."
 
 
 def test_what_the_rationale_shares_with_a_passage_is_marked_in_both(visit):
@@ -89,57 +79,59 @@ def test_what_the_rationale_shares_with_a_passage_is_marked_in_both(visit):
     assert sweden.locator(".text").evaluate("text => text.scrollHeight - text.clientHeight") == 0
 
 
-def test_text_is_never_read_as_html_and_a_link_opens_web_pages_only(server, visit):
+def test_text_is_never_read_as_html(parts, visit):
     hostile = '<img src=x onerror="document.title=1"><script>document.title = 2</script>'
-    row = {
-        "passage_id": hostile,
-        "title": hostile,
-        "text": hostile,
-        "score": None,
-        "source": None,
-        "link": None,
-    }
-    rows = [row, row | {"link": "javascript:document.title=3"}, row | {"link": "https://example.org/a"}]
-
-    def script(body):
-        token = ("token", {"sample": 0, "text": hostile})
-        return [
-            passages_event(rows),
-            token,
-            answer_event(body, answer=hostile, rationale=hostile, passages=rows),
-        ]
-
-    server.script = script
-    server.students = [student("kard", 3), student(hostile, 3)]
+    parts.passages = [
+        {"passage_id": hostile, "title": hostile, "text": hostile, "score": 1, "source": hostile}
+    ] * 3
+    parts.script = lambda ask: [Delta(sample=0, text=hostile), written(answer=hostile, rationale=hostile)]
     page = visit()
     page.get_by_text("Options to choose from").click()
     page.get_by_label("One option per line").fill(hostile)
-    page.get_by_label("Compare with").select_option(hostile)
     ask(page, hostile)
-    expect(page.locator(".answer-text")).to_have_count(2)
-    for answer in page.locator(".answer-text").all():
-        expect(answer).to_have_text(hostile)
-    expect(page.locator(".text").first).to_have_text(hostile)
+    shown = {
+        ".asked": 1,
+        ".choices li": 1,
+        ".passage h4": 3,
+        ".text": 3,
+        ".rationale-text": 1,
+        ".answer-text": 1,
+    }
+    for place, count in shown.items():
+        expect(page.locator(place)).to_have_text([hostile] * count)
     assert page.locator("img, main script").count() == 0
     assert page.title() == "kard_ray"
-    links = page.locator(".passage a")
-    assert [link.get_attribute("href") for link in links.all()] == ["https://example.org/a"] * 2
-    assert links.first.get_attribute("rel") == "noopener noreferrer"
 
 
-def test_two_students_answer_side_by_side_each_in_its_own_time(server, visit):
+def test_a_passage_links_to_a_web_page_and_to_nothing_else(parts, visit):
+    page = visit()
+    ask(page)
+    link = page.locator(".passage a")
+    expect(link).to_have_text("Norway: area")
+    assert link.get_attribute("href") == "https://example.org/norway"
+    assert link.get_attribute("rel") == "noopener noreferrer"
+
+    def scripted_link(route):
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace("https://example.org/", "javascript:"))
+
+    page.route("**/v1/answer", scripted_link)
+    ask(page)
+    expect(page.locator(".answer-text")).to_be_visible()
+    expect(page.locator(".passage")).to_have_count(3)
+    expect(link).to_have_count(0)
+
+
+def test_two_students_answer_side_by_side_each_in_its_own_time(parts, visit):
     slow = threading.Event()
 
-    def script(body):
-        if body["model"] == "kard":
-            return [slow, *whole(body)]
+    def script(asked):
+        if asked.student == "kard":
+            return [slow, *whole(asked)]
         said = "Sweden is larger. So the answer is yes."
-        return [
-            passages_event([]),
-            answer_event(body, answer="yes", rationale=said, passages=[], confidence=None),
-        ]
+        return [written(answer="yes", rationale=said, confidence=None)]
 
-    server.script = script
+    parts.script = script
     page = visit()
     page.get_by_label("Compare with").select_option("std_cot")
     ask(page)
@@ -147,13 +139,12 @@ def test_two_students_answer_side_by_side_each_in_its_own_time(server, visit):
     expect(std_cot.locator(".answer-text")).to_have_text("yes")
     expect(std_cot.locator(".confidence")).to_have_count(0)
     expect(std_cot.get_by_text("The student reads no passages.")).to_be_visible()
-    expect(kard.get_by_text("Looking for passages…")).to_be_visible()
+    expect(kard.get_by_text("Waiting for the student…")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
     slow.set()
     expect(kard.locator(".answer-text")).to_have_text("no")
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
-    asked = {body["model"]: body["k"] for body in server.asked}
-    assert asked == {"kard": 3, "std_cot": 0}
+    assert {asked.student: len(asked.passages) for asked in parts.asked} == {"kard": 3, "std_cot": 0}
     tops = [place.locator(".answer").bounding_box()["y"] for place in (kard, std_cot)]
     assert tops[0] == pytest.approx(tops[1], abs=1)
     # On a phone the one is beneath the other.
@@ -169,29 +160,30 @@ def test_two_students_answer_side_by_side_each_in_its_own_time(server, visit):
     ]
 
 
-def test_a_verdict_is_sent_once_with_what_it_is_on_even_if_it_is_refused_at_first(server, visit):
+def test_a_verdict_is_sent_once_with_what_it_is_on_even_if_it_is_refused_at_first(parts, visit):
     page = visit()
     ask(page)
     page.get_by_role("button", name="Right answer").click()
     page.get_by_role("button", name="Wrong answer").click()
     page.get_by_label("Right answer (optional)").fill("yes ")
     page.get_by_label("Comment (optional)").fill(" It compares wrongly. ")
-    server.refusal = (503, {"code": "unavailable", "message": "no"}, {})
+    parts.keeping = ServiceError(503, "unavailable", "the disk is full")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_text("The verdict was not kept.")).to_be_visible()
-    server.refusal = None
+    parts.keeping = None
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_text("Thank you, your verdict is kept.")).to_be_visible()
     expect(page.get_by_role("button", name="Wrong answer")).to_be_disabled()
-    (kept,) = server.verdicts
-    assert 1 <= len(kept.pop("feedback_id")) <= 64
+    (kept,) = parts.verdicts
+    assert kept.pop("answer_id").startswith("ans_")
+    assert kept.pop("feedback_id").startswith("page-")
+    assert kept.pop("created") > 0
     assert kept == {
         "verdict": "wrong",
-        "answer_id": "ans_1",
         "question": QUESTION,
         "options": [],
         "answer": "no",
-        "option": 1,
+        "option": None,
         "rationale": RATIONALE,
         "model": "kard",
         "model_version": "train/kard/5be0c1",
@@ -199,26 +191,48 @@ def test_a_verdict_is_sent_once_with_what_it_is_on_even_if_it_is_refused_at_firs
         "passage_ids": ["norway#1", "sweden#1", "finland#1"],
         "correction": "yes",
         "comment": "It compares wrongly.",
+        "given_by": "-",
     }
 
 
-def test_a_text_that_begins_anew_forgets_its_first_words(server, visit):
-    lost = threading.Event()
-
-    def script(body):
-        early = [passages_event(PASSAGES), ("token", {"sample": 0, "text": "Sweden, Sweden"}), lost]
-        return [*early, ("restart", {}), *whole(body)[1:]]
-
-    server.script = script
+def test_a_text_that_begins_anew_forgets_its_first_words(parts, visit):
+    lost, anew, rest = threading.Event(), threading.Event(), threading.Event()
+    early, late = Delta(sample=0, text="Sweden, Sweden"), Delta(sample=0, text="Its")
+    parts.script = lambda ask: [early, lost, Restart(), anew, late, rest, written()]
     page = visit()
     ask(page)
     expect(page.locator(".rationale-text")).to_have_text("Sweden, Sweden")
     lost.set()
+    expect(page.get_by_text("Starting anew…")).to_be_visible()
+    expect(page.locator(".rationale-text")).to_be_hidden()
+    anew.set()
+    expect(page.locator(".rationale-text")).to_have_text("Its")
+    rest.set()
     expect(page.locator(".answer-text")).to_have_text("no")
     expect(page.locator(".rationale-text")).to_have_text(RATIONALE)
 
 
-def test_everything_is_reached_and_done_with_the_keyboard_alone(server, visit):
+def test_an_answer_from_the_cache_is_said_to_be_one(server, parts, visit):
+    server.service.cache = LruCache(1)
+    page = visit()
+    for cached in (False, True):
+        ask(page)
+        expect(page.locator(".answer-text")).to_have_text("no")
+        expect(page.locator(".rationale-text")).to_have_text(RATIONALE)
+        expect(page.get_by_text("from the cache")).to_have_count(int(cached))
+        expect(page.locator(".bar-of-time")).to_have_count(int(not cached))
+    assert len(parts.asked) == 1
+
+
+def test_a_student_that_was_sure_without_passages_is_said_to_have_read_none(parts, visit):
+    parts.script = lambda ask: [written(shown=0)]
+    page = visit()
+    ask(page)
+    expect(page.get_by_text("The student was sure enough without reading them.")).to_be_visible()
+    assert parts.asked
+
+
+def test_everything_is_reached_and_done_with_the_keyboard_alone(parts, visit):
     page = visit(viewport={"width": 1280, "height": 900})
 
     def focused() -> str:
@@ -250,7 +264,8 @@ def test_everything_is_reached_and_done_with_the_keyboard_alone(server, visit):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Control+Enter")
     expect(page.locator(".answer-text")).to_have_count(2)
-    assert sorted((body["model"], body["k"]) for body in server.asked) == [("kard", 2), ("std_cot", 0)]
+    asked = {asked.student: len(asked.passages) for asked in parts.asked}
+    assert asked == {"kard": 2, "std_cot": 0}
     tab_to("Ask")
     tab_to("Norway: area")
     tab_to("Show all of passage 1")
@@ -263,7 +278,7 @@ def test_everything_is_reached_and_done_with_the_keyboard_alone(server, visit):
     page.keyboard.press("Enter")
     expect(page.get_by_text("Thank you, your verdict is kept.")).to_be_visible()
     # Escape cancels, and the focus stays where it was.
-    server.script = lambda body: [threading.Event()]
+    parts.finding = [threading.Event()]
     page.get_by_label("Question", exact=True).focus()
     page.keyboard.press("Control+Enter")
     page.keyboard.press("Escape")
@@ -271,25 +286,12 @@ def test_everything_is_reached_and_done_with_the_keyboard_alone(server, visit):
     assert focused() == "Question"
 
 
-def test_a_phone_scrolls_downwards_only_whatever_the_texts(server, visit):
+def test_a_phone_scrolls_downwards_only_whatever_the_texts(server, parts, visit):
     long = "Donaudampfschifffahrtsgesellschaft" * 8
-    row = {
-        "passage_id": long,
-        "title": long,
-        "text": long,
-        "score": 123.456,
-        "source": long,
-        "link": f"https://a.b/{long}",
-    }
-
-    def script(body):
-        return [
-            passages_event([row] * 3),
-            answer_event(body, answer=long, rationale=long, knowledge_version=long),
-        ]
-
-    server.script = script
-    server.students = [student("kard", 3), student(long, 3)]
+    row = {"passage_id": long, "title": long, "text": long, "score": 123.456, "source": f"https://a.b/{long}"}
+    parts.passages = [row] * 3
+    parts.script = lambda ask: [written(answer=long, rationale=long)]
+    server.offer(student("kard", 3), student("x" * 64, 3))
     page = visit(viewport={"width": 360, "height": 740})
 
     def fits() -> bool:
@@ -298,29 +300,34 @@ def test_a_phone_scrolls_downwards_only_whatever_the_texts(server, visit):
     assert fits()
     page.get_by_text("Options to choose from").click()
     page.get_by_label("One option per line").fill(f"{long}\n{long}1")
-    page.get_by_label("Compare with").select_option(long)
+    page.get_by_label("Compare with").select_option("x" * 64)
     ask(page, long)
     expect(page.locator(".answer-text")).to_have_count(2)
     page.get_by_role("button", name="Wrong answer").first.click()
     assert fits()
-    for refused in (429, 503):
-        server.refusal = (refused, {"code": "", "message": long}, {"Retry-After": "30"})
-        ask(page, long)
-        expect(page.locator(".failure").nth(1)).to_be_visible()
-        assert fits()
+    parts.finding = [ServiceError(404, "not_found", long, None, 30)]
+    ask(page, long)
+    expect(page.locator(".failure").nth(1)).to_be_visible()
+    assert fits()
     # What is pressed with a thumb is large enough for one.
     for button in page.locator("button:visible:not(.more)").all():
         assert button.bounding_box()["height"] >= 36
 
 
-def test_earlier_questions_of_the_session_can_be_looked_at_again(server, visit):
+def test_on_a_phone_the_answer_comes_into_view_and_what_cancels_it_stays_there(parts, visit):
+    parts.script = lambda ask: [Delta(sample=0, text="Norway is"), threading.Event()]
+    page = visit(viewport={"width": 360, "height": 740})
+    page.get_by_text("Options to choose from").click()
+    ask(page)
+    expect(page.locator(".passage").nth(1)).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Cancel")).to_be_in_viewport()
+
+
+def test_earlier_questions_of_the_session_can_be_looked_at_again(parts, visit):
     page = visit()
     expect(page.locator("#earlier")).to_be_hidden()
     for question, given_answer in (("First?", "one"), ("Second?", "two")):
-        server.script = lambda body, given_answer=given_answer: [
-            passages_event([]),
-            answer_event(body, answer=given_answer),
-        ]
+        parts.script = lambda ask, given_answer=given_answer: [written(answer=given_answer)]
         ask(page, question)
         expect(page.locator(".answer-text")).to_have_text(given_answer)
     rows = page.locator("#earlier button")
@@ -333,8 +340,8 @@ def test_earlier_questions_of_the_session_can_be_looked_at_again(server, visit):
     expect(page.locator("#earlier")).to_be_hidden()
 
 
-def test_the_page_follows_the_system_in_colours_and_in_stillness(server, visit):
-    server.script = lambda body: [threading.Event()]
+def test_the_page_follows_the_system_in_colours_and_in_stillness(parts, visit):
+    parts.finding = [threading.Event()]
     grounds = set()
     for scheme, motion, animation in (("light", "no-preference", "turn"), ("dark", "reduce", "none")):
         page = visit(color_scheme=scheme, reduced_motion=motion)
