@@ -32,7 +32,7 @@ _PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _DROPPED = re.compile(
     rb"(?:x-request-timeout-seconds|x-request-disconnect-disabled|x-session-id|serve[_-].*)"
 )
-_RESTARTED = b"/v1/answer"  # its stream has an event that takes text back
+_RESTARTED = "/v1/answer"  # its stream has an event that takes text back
 
 
 def middlewares() -> list[Middleware]:
@@ -71,42 +71,54 @@ class _Passage:
         self.request_id, headers = _cleaned(scope["headers"])
         self.scope = {**scope, "headers": headers}
         self.started = self.finished = self.streams = False
-        self.sent_any = False  # of the body
+        self.held: Message | None = None  # the beginning of a response, until something of its body is there
+        self.foreign = False  # this try's response is not the service's
+        self.refusal: bytearray | None = None  # a whole response that came when a stream was to go on
 
     async def run(self) -> None:
         try:
             if self.scope["path"].startswith("/-/"):
                 raise ServiceError(404, "not_found", "there is no such path.")
             body = await self._body()
-            await self._ask(body)
+            if body is not None:
+                await self._ask(body)
         except ServiceError as error:
             await self._refuse(error)
 
-    async def _body(self) -> bytes:
-        """All of it: only so can it be asked again. Raises ServiceError when it is too large or too slow."""
+    async def _body(self) -> bytes | None:
+        """All of it: only so can it be asked again; None when the client has gone.
+
+        Raises ServiceError when it is too large or too slow.
+        """
         parts: list[bytes] = []
         left = self.door.max_body
+        length = dict(self.scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > left:
+            raise self._too_large()
         try:
             async with asyncio.timeout(self.door.body_seconds):
                 while True:
                     message = await self.receive()
                     if message["type"] == "http.disconnect":
-                        raise asyncio.CancelledError
+                        return None
                     parts.append(message.get("body", b""))
                     left -= len(parts[-1])
                     if left < 0:
-                        told = f"the body may have {self.door.max_body >> 10} KiB, and this one has more."
-                        raise ServiceError(413, "too_large", told)
+                        raise self._too_large()
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
             told = f"the body did not arrive within {self.door.body_seconds:g} seconds."
             raise ServiceError(408, "slow_body", told) from None
 
+    def _too_large(self) -> ServiceError:
+        return ServiceError(
+            413, "too_large", f"the body may have {self.door.max_body >> 10} KiB, and this one has more."
+        )
+
     async def _ask(self, body: bytes) -> None:
         pause = _PAUSE
         while True:
-            self.unavailable = False
             gone = await self._once(body)
             if self.finished or gone:
                 return
@@ -117,7 +129,7 @@ class _Passage:
                     503, "unavailable", "the service is not available now; try again.", None, 2
                 )
             if self.started:
-                if self.scope["path"].encode() != _RESTARTED:
+                if self.scope["path"] != _RESTARTED:
                     raise ServiceError(
                         503, "unavailable", "a replica was lost while it wrote; ask again.", None, 1
                     )
@@ -127,7 +139,8 @@ class _Passage:
 
     async def _once(self, body: bytes) -> bool:
         """Ask one replica; returns whether the client has gone away."""
-        given, gone = False, False
+        given = gone = False
+        self.held, self.foreign, self.refusal = None, False, None
 
         async def receive() -> Message:
             nonlocal given, gone
@@ -144,15 +157,24 @@ class _Passage:
     async def _forward(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = {name.lower(): value for name, value in message["headers"]}
-            # What the service itself says carries a policy; what Serve says for it does not.
-            if b"content-security-policy" not in headers:
-                self.unavailable = True
+            streams = headers.get(b"content-type", b"").startswith(sse.MEDIA_TYPE.encode())
+            # What the service itself says carries a policy; what Serve says in its place does not.
+            self.foreign = b"content-security-policy" not in headers
+            if self.started and not streams:
+                self.refusal = bytearray()
             elif not self.started:
-                self.started = True
-                self.streams = headers.get(b"content-type", b"").startswith(sse.MEDIA_TYPE.encode())
-                await self.send({**message, "headers": _once_each(message["headers"])})
-        elif message["type"] == "http.response.body" and not self.unavailable:
+                self.held, self.streams = message, streams
+        elif message["type"] == "http.response.body" and not self.foreign:
             self.finished = not message.get("more_body", False)
+            if self.refusal is not None:
+                self.refusal += message.get("body", b"")
+                if self.finished:
+                    last = sse.event("error", bytes(self.refusal).decode("utf-8", "replace"))
+                    await self.send({"type": "http.response.body", "body": last, "more_body": False})
+                return
+            if self.held is not None:
+                await self.send({**self.held, "headers": _once_each(self.held["headers"])})
+                self.started, self.held = True, None
             await self.send(message)
 
     async def _refuse(self, error: ServiceError) -> None:

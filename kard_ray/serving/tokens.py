@@ -47,7 +47,7 @@ _TOKENS = TypeAdapter(tuple[Token, ...])
 
 def digest(token: str) -> str:
     """SHA-256 of ``token``, in hexadecimal."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def add_token(
@@ -156,7 +156,7 @@ class TokenFile:
         self._looked = now
         try:
             known = os.stat(self.path)
-            state = (known.st_mtime_ns, known.st_size, known.st_ino)
+            state = (known.st_ctime_ns, known.st_size, known.st_ino)
             if state == self._state:
                 return
             if stat.S_IMODE(known.st_mode) & 0o022:
