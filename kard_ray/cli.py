@@ -112,6 +112,9 @@ _stage_command("symbolic", "Symbolic knowledge beside the kept rationales (SKInt
 _stage_command("compression", "Symbolic knowledge at every stage of the curriculum.")
 _stage_command("examples", "The nearest training questions of each training question.")
 _stage_command("silver", "Silver passages: what each rationale retrieves.")
+_stage_command("candidates", "What a reranker learns from: candidates found by rationale and by question.")
+_stage_command("reranker", "The reranker.")
+_stage_command("token_vectors", "Token vectors of all passages, for reranking and for multivector search.")
 _stage_command(
     "question_passages", "What training questions find themselves (knowledge-augmented fine-tuning)."
 )
@@ -183,7 +186,7 @@ def evaluate_retrieval(
         typer.Option("--judgements", "--qrels", help="Relevant documents (TSV: query-id, corpus-id, score)."),
     ] = None,
     modes: Annotated[
-        str, typer.Option("--modes", help="Any of bm25, vector, hybrid.")
+        str, typer.Option("--modes", help="Any of bm25, vector, hybrid, reranker, multivector.")
     ] = "bm25,vector,hybrid",
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="How many are looked at.")] = 10,
     version: Annotated[str | None, typer.Option("--version", help="Version of the knowledge base.")] = None,

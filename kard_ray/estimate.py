@@ -14,6 +14,7 @@ from typing import cast
 from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.benchmarks.rendering import conclusion
+from kard_ray.evaluation.sources import searched
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import Recipe
 from kard_ray.student.curriculum.schedule import fractions
@@ -23,6 +24,7 @@ from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.teacher.backends.recorded import RecordedConfig
 
 BUNDLED = "bundled:smollm2-135m-instruct"
+BUNDLED_ENCODER = "bundled:minilm"
 
 # Seen in the quickstart on two cores with bfloat16 (benchmarks/RESULTS.md), rounded: seconds until an engine or a
 # trainer works, tokens per second after that.
@@ -30,6 +32,7 @@ ENGINE_START_S = 30.0
 GENERATE_TOKENS_S = 320.0
 TRAIN_START_S = 20.0
 TRAIN_TOKENS_S = 530.0
+RERANK_TOKENS_S = 2600.0  # of questions and candidates, one core
 
 # Rough tokens per item on the factbook.
 RATIONALE_TOKENS = 45
@@ -71,6 +74,14 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "silver":
         tests = test if pipeline.predicts_silver else 0
         return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
+    if stage in ("candidates", "reranker") and (reranker := recipe.reranker):
+        rows = _times(train, recipe.teacher.samples)
+        if stage == "candidates":
+            return Estimate(rows, None, None)
+        of_row = reranker.candidates_per_step * PASSAGE_TOKENS + QUESTION_TOKENS
+        tokens = _times(rows, of_row * reranker.epochs)
+        timed = reranker.model == BUNDLED_ENCODER and reranker.gpus_per_worker == 0
+        return Estimate(rows, tokens, _seconds(tokens, RERANK_TOKENS_S, TRAIN_START_S) if timed else None)
     if stage in ("question_passages", "examples"):
         return Estimate(train, None, None)
     if stage in ("symbolic", "compression") and (symbolic := pipeline.symbolic_config):
@@ -88,8 +99,13 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
         # All of the epochs are divided among the stages of a curriculum.
         tokens = _times(_times(train, of_question), recipe.student.epochs / max(e.stage for e in examples))
         return Estimate(rows, tokens, _seconds(tokens, TRAIN_TOKENS_S, TRAIN_START_S) if known else None)
-    rows = _times(test, len(pipeline.sources(name)))
-    tokens = _times(rows, sum(_written_tokens(cue, examples) for cue in METHODS[name].cues))
+    sources = pipeline.sources(name)
+    rows = _times(test, len(sources))
+    written = len(sources) * sum(_written_tokens(cue, examples) for cue in METHODS[name].cues)
+    if recipe.prediction.next_query == "rationale":  # one more text for each further round
+        again = sum(found.rounds - 1 for source in sources if (found := searched(source)))
+        written += again * _written_tokens(METHODS[name].cues[0], examples)
+    tokens = _times(test, written)
     return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if known else None)
 
 
@@ -180,6 +196,7 @@ def missing_inputs(recipe: Recipe) -> list[str]:
         ("knowledge.embedder", recipe.knowledge.embedder),
         ("teacher.model", recipe.teacher.local_model),
         ("student.model", recipe.student.model),
+        ("reranker.model", recipe.reranker.model if recipe.reranker else None),
     ):
         if ref is None:
             continue

@@ -76,6 +76,7 @@ def require_models(recipe: Recipe, stages: Collection[str]) -> None:
         ("knowledge", "knowledge.embedder", recipe.knowledge.embedder),
         ("rationales", "teacher.model", recipe.teacher.local_model),
         ("symbolic", "teacher.model", recipe.teacher.local_model),
+        ("reranker", "reranker.model", recipe.reranker.model if recipe.reranker else None),
         ("train", "student.model", recipe.student.model),
         ("predict", "student.model", None if trained else recipe.student.model),
     ):

@@ -8,8 +8,9 @@ from typing import Any
 
 from kard_ray.benchmarks.jsonl import JsonlConfig
 from kard_ray.benchmarks.registry import load_benchmark
-from kard_ray.evaluation.sources import PassageSource, source_name
+from kard_ray.evaluation.sources import PassageSource, source_name, uses_reranker
 from kard_ray.recipe import Recipe
+from kard_ray.reranker.config import RerankerConfig
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.student.methods.registry import METHODS, MethodName
@@ -188,6 +189,68 @@ class Lineage:
         config = self.recipe.silver.content() | {"retrieval": self.recipe.retrieval.content()}
         return self._artifact("silver", VERSION, config, inputs)
 
+    @property
+    def uses_reranker(self) -> bool:
+        """Whether an answer is asked for with passages that a reranker chose."""
+        return uses_reranker(self.recipe.prediction.sources)
+
+    @property
+    def reranker_config(self) -> RerankerConfig:
+        """The recipe's; raises UserError when it has none."""
+        if self.recipe.reranker is None:
+            raise UserError(
+                f"recipe {self.recipe.name}, field reranker: it is missing, and prediction.sources or this stage needs "
+                "it; 'reranker: {}' takes the defaults."
+            )
+        return self.recipe.reranker
+
+    @cached_property
+    def candidates_artifact(self) -> Artifact:
+        """A reranker's candidate sets, schema CANDIDATES; raises UserError when the recipe has no reranker."""
+        from kard_ray.reranker.candidates import VERSION, check_retriever
+
+        r, reranker = self.recipe, self.reranker_config
+        check_retriever(r.silver, r.retrieval)
+        config = {
+            "reranker": reranker.candidates_content(),
+            "silver": {"query": r.silver.query, "mode": r.silver.mode},
+            "query": r.prediction.query,
+            "retrieval": r.retrieval.content(),
+            "questions": r.questions.content(),
+            "test_split": r.prediction.split,
+        }
+        inputs = self._keys(self.rationales_artifact) | self._knowledge_keys()
+        return self._artifact("candidates", VERSION, config, inputs)
+
+    @cached_property
+    def reranker_artifact(self) -> Artifact:
+        """The trained reranker, under ``reranker/``; raises UserError when the recipe has none."""
+        from kard_ray.reranker.train import VERSION
+
+        config = self.reranker_config.training_content()
+        return self._artifact("reranker", VERSION, config, self._keys(self.candidates_artifact))
+
+    @property
+    def precomputes_vectors(self) -> bool:
+        """Whether the reranker's token vectors of all passages are computed before questions are asked."""
+        reranker = self.reranker_config
+        return reranker.architecture == "late_interaction" and reranker.vector_dtype is not None
+
+    @cached_property
+    def token_vectors_artifact(self) -> Artifact:
+        """Token vectors of all passages; raises UserError when the recipe's reranker has none."""
+        from kard_ray.reranker.token_vectors import VERSION
+
+        reranker = self.reranker_config
+        if not self.precomputes_vectors:
+            raise UserError(
+                f"recipe {self.recipe.name}: token vectors need reranker.architecture late_interaction and a "
+                f"reranker.vector_dtype; got {reranker.architecture} and {reranker.vector_dtype}."
+            )
+        config = {"dtype": reranker.vector_dtype} | self._version_config()
+        inputs = self._keys(self.reranker_artifact) | self._knowledge_keys()
+        return self._artifact("token_vectors", VERSION, config, inputs)
+
     @cached_property
     def question_passages_artifact(self) -> Artifact:
         """What training questions find, schema QUESTION_PASSAGES."""
@@ -269,6 +332,11 @@ class Lineage:
         if reads != "none":
             inputs |= self._knowledge_keys()
             config["retrieval"] = self.recipe.retrieval.content()
+        if uses_reranker(config["sources"]):
+            config["depth"] = self.reranker_config.depth
+            inputs |= self._keys(self.reranker_artifact)
+            if self.precomputes_vectors or "multivector" in self.recipe.prediction.sources:
+                inputs |= self._keys(self.token_vectors_artifact)
         return self._artifact(f"predict/{method}", VERSION, config, inputs)
 
     def _prompted_config(self, method: MethodName) -> dict[str, Any]:

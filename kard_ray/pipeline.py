@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 STAGES = (
     "benchmark", "knowledge", "contamination", "rationales", "symbolic", "compression", "examples", "silver",
-    "question_passages", "train", "predict", "report",
+    "candidates", "reranker", "token_vectors", "question_passages", "train", "predict", "report",
 )  # fmt: skip
 _CURRICULUM = ("symbolic", "compression", "examples")  # only where there is symbolic knowledge
+_RERANKER = ("candidates", "reranker")  # only where passages are reranked
 _RUN_FILE = "run.json"
 
 
@@ -114,8 +115,12 @@ class Pipeline(Inputs):
         trained = self._methods("train")
         if stage == "question_passages":
             return not any(self.learns_from_found(method) for method in trained)
+        if stage in _RERANKER:
+            return not self.uses_reranker
+        if stage == "token_vectors":
+            return not (self.uses_reranker and self.precomputes_vectors)
         if stage in ("rationales", "silver"):
-            return not trained and self.symbolic_config is None
+            return not trained and self.symbolic_config is None and not self.uses_reranker
         if stage == "examples" and self.recipe.curriculum.examples == 0:
             return True
         return stage in _CURRICULUM and self.symbolic_config is None
@@ -253,6 +258,54 @@ class Pipeline(Inputs):
             test_split=self.recipe.prediction.split,
             retrieval=self.recipe.retrieval,
             version=self.knowledge_version,
+        )
+
+    def _make_candidates(self, artifact: Artifact) -> Manifest:
+        from kard_ray.reranker.candidates import asked, find_candidates
+        from kard_ray.student.question_passages import search_query
+
+        recipe, reranker = self.recipe, self.reranker_config
+        test_split, with_options = recipe.prediction.split, recipe.prediction.query == "question_and_options"
+        others = [q for q in self._questions if q.split not in ("train", test_split)]
+        questions = [*self.selected("train"), *others]
+        rows = asked(
+            self._rationales(),
+            {q.question_id: search_query(q, with_options=with_options) for q in questions},
+            {q.question_id: q.question for q in questions},
+            reranker,
+            recipe.silver,
+            test_split=test_split,
+        )
+        return find_candidates(
+            rows,
+            self.knowledge_folder,
+            reranker,
+            recipe.silver,
+            artifact,
+            retrieval=recipe.retrieval,
+            version=self.knowledge_version,
+        )
+
+    def _make_reranker(self, artifact: Artifact) -> Manifest:
+        from kard_ray.reranker.train import train_reranker
+
+        return train_reranker(self.reranker_config, self.candidates_artifact, artifact, self.listeners)
+
+    def _make_token_vectors(self, artifact: Artifact) -> Manifest:
+        from kard_ray.reranker.config import RERANKER_FOLDER
+        from kard_ray.reranker.token_vectors import write_token_vectors
+
+        recipe, reranker = self.recipe, self.reranker_config
+        assert reranker.vector_dtype is not None  # without it there is no such artifact
+        self.reranker_artifact.verify()
+        return write_token_vectors(
+            artifact,
+            folder=self.knowledge_folder,
+            version=self.knowledge_version,
+            reranker_folder=self.reranker_artifact.at(RERANKER_FOLDER),
+            dtype=reranker.vector_dtype,
+            workers=recipe.knowledge.workers,  # encoding passages is what they do for the knowledge base
+            gpus_per_worker=recipe.knowledge.gpus_per_worker,
         )
 
     def _make_question_passages(self, artifact: Artifact) -> Manifest:

@@ -33,6 +33,11 @@ STUDENTS = steps_of(lambda method: method.trained)
 READERS = steps_of(lambda method: method.passages_from != "none")
 CURRICULA = steps_of(lambda method: method.curriculum != "none")
 CURRICULUM = ("symbolic", "compression", "examples")
+RERANKER = ("candidates", "reranker")
+RERANKED = (
+    "reranker={}",
+    "prediction.sources=[bm25, reranker, silver]",
+)  # a recipe whose students use a reranker
 SKINTERN = {"train/skintern", "predict/skintern", "report"}
 # What is made from the teacher's replies, from the knowledge base, and from the questions.
 OF_TEACHER = {"rationales", "symbolic", "compression", "silver", *STUDENTS}
@@ -59,7 +64,7 @@ def changed(recipe_path: str, *overrides: str) -> set[str]:
 
 
 def test_the_steps_stand_in_order_and_every_stage_has_one(recipe_path: str) -> None:
-    steps = pipeline(recipe_path).steps()
+    steps = pipeline(recipe_path, *RERANKED).steps()
     assert list(dict.fromkeys(step.stage for step in steps)) == list(STAGES)
     (asked_for,) = pipeline(recipe_path, "student.methods=[kard]").steps(["question_passages"])
     assert asked_for.needs_ray
@@ -85,7 +90,53 @@ def test_only_those_stages_run_that_a_method_needs_or_the_recipe_names(
     recipe_path: str, overrides: list[str], missing: set[str]
 ) -> None:
     found = [step.stage for step in pipeline(recipe_path, *overrides).steps()]
-    assert {stage for stage in STAGES if stage not in found} == missing
+    of_reranker = {*RERANKER, "token_vectors"}
+    assert {stage for stage in STAGES if stage not in found} == {*missing, *of_reranker}
+
+
+def test_a_reranker_is_trained_only_where_an_answer_is_asked_for_with_it(recipe_path: str) -> None:
+    def stages(*overrides: str) -> set[str]:
+        return {step.stage for step in pipeline(recipe_path, *overrides).steps()}
+
+    assert not {*RERANKER} & stages("reranker={}")
+    assert {*RERANKER} <= stages(*RERANKED)
+    # Its candidates come from rationales, also where no student is trained on them.
+    assert {"rationales", *RERANKER} <= stages(*RERANKED, "student.methods=[zero_shot_knowledge]")
+    (asked_for,) = pipeline(recipe_path, "reranker={}").steps(["reranker"])
+    assert asked_for.label == "reranker"
+    with pytest.raises(
+        UserError, match=r"field reranker: it is missing.*'reranker: \{\}' takes the defaults"
+    ):
+        pipeline(recipe_path).steps(["reranker"])
+
+
+@pytest.mark.parametrize(
+    ("override", "labels"),
+    [
+        ("reranker.learning_rate=1e-5", {"reranker"}),
+        ("reranker.by_question=5", {*RERANKER}),
+        ("reranker.dev_fraction=0.3", {*RERANKER}),
+        ("reranker.seed=7", {*RERANKER}),
+        ("reranker.workers=2", set()),
+        ("reranker.depth=50", set()),
+        ("silver.passages=4", set()),
+        ("silver.query=question_and_rationale", {*RERANKER}),
+        ("teacher.samples=5", {*RERANKER}),
+        ("retrieval.fusion_depth=7", {*RERANKER}),
+    ],
+)
+def test_what_decides_a_reranker(recipe_path: str, override: str, labels: set[str]) -> None:
+    def keys_with(*overrides: str) -> dict[str, str]:
+        steps = pipeline(recipe_path, *RERANKED, *overrides).steps(RERANKER)
+        return {step.label: step.artifact.spec.key for step in steps}
+
+    before, after = keys_with(), keys_with(override)
+    assert {label for label in before if before[label] != after[label]} == labels
+
+
+def test_candidates_need_a_retriever_with_scores_and_say_so_before_any_work(recipe_path: str) -> None:
+    with pytest.raises(UserError, match=r"field silver\.mode: got hybrid"):
+        pipeline(recipe_path, *RERANKED, "silver.mode=hybrid").steps()
 
 
 def test_symbolic_knowledge_that_nobody_asked_for_has_no_settings(recipe_path: str) -> None:
@@ -250,7 +301,7 @@ def test_changed_questions_are_another_benchmark_and_everything_below(
 
 
 def test_without_questions_there_is_a_knowledge_base_and_nothing_else(recipe_path: str) -> None:
-    mine = pipeline(recipe_path, "benchmark=null")
+    mine = pipeline(recipe_path, "benchmark=null", "reranker={}")
     assert [step.label for step in mine.steps(["knowledge"])] == ["knowledge"]
     for stage in STAGES:
         if stage != "knowledge":
@@ -412,6 +463,21 @@ def test_rows_are_estimated_from_the_recipe_alone() -> None:
         found["predict/cascod"].tokens == found["predict/std_cot"].tokens + found["predict/finetune"].tokens
     )
     assert found["predict/zero_shot"].tokens < found["predict/few_shot_cot"].tokens
+
+
+def test_a_rerankers_rows_are_the_rationales_and_its_tokens_those_of_its_candidates() -> None:
+    changes: dict[str, Any] = {
+        "questions": {"train": 100, "test": 50},
+        "teacher": {"samples": 3},
+        "prediction": {"sources": ["bm25", "reranker"]},
+    }
+    found = estimates(factbook(**changes, reranker={"epochs": 2, "candidates_per_step": 4}))
+    assert found["candidates"].rows == found["reranker"].rows == 300
+    more = estimates(factbook(**changes, reranker={"epochs": 4, "candidates_per_step": 8}))
+    assert 3.5 < more["reranker"].tokens / found["reranker"].tokens <= 4
+    assert found["reranker"].seconds > 0
+    other = estimates(factbook(**changes, reranker={"model": "some/other"}))
+    assert other["reranker"].seconds is None
 
 
 def test_without_test_rationales_nothing_silver_is_predicted() -> None:

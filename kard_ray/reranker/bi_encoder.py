@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kard_ray.reranker.config import Architecture
 from kard_ray.reranker.encoder import Ids, Padded, by_length
-from kard_ray.reranker.model import BATCH_TOKENS, Reranker, in_rows
+from kard_ray.reranker.model import BATCH_TOKENS, Reranker, in_chunks, in_rows
 
 
 class BiEncoder(Reranker):
@@ -35,8 +35,12 @@ class BiEncoder(Reranker):
         owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(device)
         query_BD = self.vectors(self.encoder.single(query_tokens).to(device)).float()
         flat = list(chain.from_iterable(passage_tokens))
-        passage_ND = self.vectors(self.encoder.single(flat).to(device)).float()
-        return in_rows((query_BD[owner_N] * passage_ND).sum(dim=1), counts)
+
+        def score(numbers: list[int]) -> Tensor:
+            passage_ND = self.vectors(self.encoder.single([flat[at] for at in numbers]).to(device)).float()
+            return (query_BD[owner_N[numbers]] * passage_ND).sum(dim=1)
+
+        return in_rows(in_chunks([len(ids) for ids in flat], score), counts)
 
     @torch.inference_mode()
     def _encode(self, tokens: Sequence[Ids], batch_tokens: int) -> np.ndarray:

@@ -42,6 +42,9 @@ CANDIDATE_LIST = pa.list_(
             pa.field("passage_id", pa.string()),
             pa.field("by_rationale", pa.bool_()),  # among the rationale's κ1
             pa.field("by_question", pa.bool_()),  # among the question's κ2
+            pa.field(
+                "place", pa.int32()
+            ),  # in what the question found, from 0; -1: the question did not find it
             pa.field("score", pa.float32()),  # ρ, of the rationale, whoever found the passage
         ]
     )
@@ -128,19 +131,19 @@ class CandidateFinder:
         unions = [np.union1d(mine, its) for mine, its in zip(by_rationale, by_question, strict=True)]
         scores = self.base.score(rationales, unions, self.mode)
         names = self._ids(unions)
+        places = [{document: at for at, document in enumerate(its.tolist())} for its in by_question]
         found = [
             [
                 {
                     "passage_id": names[document],
                     "by_rationale": document in mine,
                     "by_question": document in its,
+                    "place": its.get(document, -1),
                     "score": score,
                 }
                 for document, score in zip(union.tolist(), of.tolist(), strict=True)
             ]
-            for union, of, mine, its in zip(
-                unions, scores, map(set, by_rationale), map(set, by_question), strict=True
-            )
+            for union, of, mine, its in zip(unions, scores, map(set, by_rationale), places, strict=True)
         ]
         for candidates in found:
             candidates.sort(key=lambda one: (-one["score"], one["passage_id"]))

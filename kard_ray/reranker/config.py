@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,8 @@ RERANKER_FOLDER = "reranker"  # of a trained reranker, in its artifact
 Architecture = Literal["late_interaction", "cross_encoder", "bi_encoder"]
 Loss = Literal["kl", "cross_entropy"]
 VectorType = Literal["float32", "float16", "int8"]
+
+_OF_CANDIDATES = ("by_rationale", "by_question", "first_stage", "dev_fraction", "dev_depth")
 
 
 class RerankerConfig(Frozen):
@@ -71,7 +73,18 @@ class RerankerConfig(Frozen):
     seed: Seed = 42
 
     depth: int = Field(100, ge=1, le=10_000)  # κ*, passages of the first stage that are reranked
-    vector_dtype: VectorType = "float16"  # of precomputed token vectors
+    # Of the token vectors of all passages, which are computed before (int8 takes half the room of float16, and has no
+    # index for multivector search); null: candidates are encoded when they are asked for
+    vector_dtype: VectorType | None = "float16"
+
+    def candidates_content(self) -> dict[str, Any]:
+        """What decides the candidate sets."""
+        content = self.content()
+        return {name: content[name] for name in (*_OF_CANDIDATES, "seed")}
+
+    def training_content(self) -> dict[str, Any]:
+        """What decides the reranker that is trained on given candidate sets."""
+        return {name: value for name, value in self.content().items() if name not in _OF_CANDIDATES}
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> RerankerConfig:

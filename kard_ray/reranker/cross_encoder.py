@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kard_ray.reranker.config import Architecture
 from kard_ray.reranker.encoder import Ids, by_length
-from kard_ray.reranker.model import BATCH_TOKENS, Reranker, in_rows
+from kard_ray.reranker.model import BATCH_TOKENS, Reranker, in_chunks, in_rows
 
 
 class CrossEncoder(Reranker):
@@ -30,7 +30,10 @@ class CrossEncoder(Reranker):
         """As :meth:`Reranker.scores`."""
         pairs = [(query, ids) for query, of in zip(query_tokens, passage_tokens, strict=True) for ids in of]
         counts = [len(of) for of in passage_tokens]
-        return in_rows(self._scores(pairs), counts)
+        lengths = [len(query) + len(ids) for query, ids in pairs]
+        return in_rows(
+            in_chunks(lengths, lambda numbers: self._scores([pairs[at] for at in numbers])), counts
+        )
 
     @torch.inference_mode()
     def score(

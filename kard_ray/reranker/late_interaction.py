@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kard_ray.reranker.config import Architecture
 from kard_ray.reranker.encoder import Ids, Padded, by_length
-from kard_ray.reranker.model import BATCH_TOKENS, Reranker, in_rows
+from kard_ray.reranker.model import BATCH_TOKENS, Reranker, in_chunks, in_rows
 
 
 class LateInteraction(Reranker):
@@ -37,14 +37,20 @@ class LateInteraction(Reranker):
     def scores(self, query_tokens: Sequence[Ids], passage_tokens: Sequence[Sequence[Ids]]) -> Tensor:
         """As :meth:`Reranker.scores`."""
         counts = [len(of) for of in passage_tokens]
-        owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-        queries = self.encoder.single(query_tokens).to(self.encoder.device)
-        passages = self.encoder.single(list(chain.from_iterable(passage_tokens))).to(self.encoder.device)
+        device = self.encoder.device
+        owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(device)
+        queries = self.encoder.single(query_tokens).to(device)
         query_BQD = self.vectors(queries).float()
-        passage_NPD = self.vectors(passages).float()
-        owner_N = owner_N.to(query_BQD.device)
-        score_N = max_sim(query_BQD[owner_N], queries.mask_NL[owner_N], passage_NPD, passages.mask_NL)
-        return in_rows(score_N, counts)
+        flat = list(chain.from_iterable(passage_tokens))
+
+        def score(numbers: list[int]) -> Tensor:
+            passages = self.encoder.single([flat[at] for at in numbers]).to(device)
+            mine = owner_N[numbers]
+            return max_sim(
+                query_BQD[mine], queries.mask_NL[mine], self.vectors(passages).float(), passages.mask_NL
+            )
+
+        return in_rows(in_chunks([len(ids) for ids in flat], score), counts)
 
     def encode_queries(self, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS) -> list[np.ndarray]:
         """``[tokens, D]`` float32 for each question; padding is left out."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kard_ray.reranker.config import Architecture, RerankerConfig
-from kard_ray.reranker.encoder import Ids, TextEncoder, load_encoder, most_tokens, with_lora
+from kard_ray.reranker.encoder import (
+    Ids,
+    TextEncoder,
+    by_length,
+    load_encoder,
+    most_tokens,
+    require_encoder,
+    with_lora,
+)
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
@@ -32,6 +40,7 @@ SHAPE_FILE = "reranker.json"  # written last
 ENCODER_FOLDER = "encoder"
 HEAD_FILE = "head.safetensors"
 BATCH_TOKENS = 16_384  # of one forward pass at use
+_CHUNK_TOKENS = 4096  # in training, of passages of like length
 
 
 def passage_text(title: str, text: str) -> str:
@@ -113,23 +122,12 @@ class Reranker(torch.nn.Module, ABC):
 def new_reranker(config: RerankerConfig, *, knowledge_base: Mapping[str, Any] | None = None) -> Reranker:
     """The reranker that training starts from, on the CPU.
 
-    Raises UserError when the encoder cannot be had, is no encoder, or has no positions for so many tokens.
+    Raises UserError when the encoder cannot be had, or as :func:`check_model`.
     """
     model = resolve_model(config.model)
+    check_model(config, model.path)
     encoder = load_encoder(model.path, dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32)
     pair = config.architecture == "cross_encoder"
-    most = most_tokens(model.path)
-    asked = (
-        config.max_query_tokens + config.max_passage_tokens
-        if pair
-        else max(config.max_query_tokens, config.max_passage_tokens)
-    )
-    if most is not None and asked > most:
-        what = "max_query_tokens and max_passage_tokens together" if pair else "max_passage_tokens"
-        raise UserError(
-            f"field reranker.max_passage_tokens: {what} ask for {asked} tokens, but {config.model} reads at most "
-            f"{most}; lower them."
-        )
     shape = RerankerShape(
         architecture=config.architecture,
         dimensions=1 if pair else config.dimensions or encoder.hidden,
@@ -144,6 +142,22 @@ def new_reranker(config: RerankerConfig, *, knowledge_base: Mapping[str, Any] | 
     if config.lora_rank:
         with_lora(encoder, config.lora_rank)
     return reranker
+
+
+def check_model(config: RerankerConfig, path: str) -> None:
+    """Raise UserError when the model in ``path`` is no encoder, or has no positions for so many tokens."""
+    require_encoder(path)
+    pair = config.architecture == "cross_encoder"
+    limits = (config.max_query_tokens, config.max_passage_tokens)
+    asked, most = sum(limits) if pair else max(limits), most_tokens(path)
+    if most is not None and asked > most:
+        what = "max_query_tokens and max_passage_tokens together" if pair else "max_passage_tokens"
+        if not pair and config.max_query_tokens > config.max_passage_tokens:
+            what = "max_query_tokens"
+        raise UserError(
+            f"field reranker.{what.split()[0]}: {what} ask for {asked} tokens, but {config.model} reads at most "
+            f"{most}; lower them."
+        )
 
 
 def load_reranker(folder: str, *, dtype: torch.dtype = torch.float32) -> Reranker:
@@ -192,6 +206,20 @@ def _class_of(architecture: Architecture) -> type[Reranker]:
 
     kinds: tuple[type[Reranker], ...] = (LateInteraction, CrossEncoder, BiEncoder)
     return next(kind for kind in kinds if kind.architecture == architecture)
+
+
+def in_chunks(lengths: Sequence[int], score: Callable[[list[int]], Tensor]) -> Tensor:
+    """``score_N`` of texts that are scored together with others of like length, which pads little."""
+    order: list[int] = []
+    parts = []
+    for numbers in by_length(lengths, _CHUNK_TOKENS):
+        order += numbers
+        parts.append(score(numbers))
+    if not parts:
+        raise ValueError("there is no passage to score")
+    place_N = torch.empty(len(order), dtype=torch.long)
+    place_N[order] = torch.arange(len(order))
+    return torch.cat(parts)[place_N.to(parts[0].device)]
 
 
 def in_rows(score_N: Tensor, counts: Sequence[int]) -> Tensor:

@@ -113,6 +113,8 @@ def test_a_set_is_what_both_searches_find_each_scored_with_the_rationale(folder:
         for candidate in row["candidates"]:
             assert candidate["by_rationale"] == (candidate["passage_id"] in best)
             assert candidate["by_question"] == (candidate["passage_id"] in its)
+            name = candidate["passage_id"]
+            assert candidate["place"] == (its.index(name) if name in its else -1)
             assert candidate["score"] == scores.get(candidate["passage_id"], 0)
         # The best come first, so the first of a set are the silver passages.
         assert [c["passage_id"] for c in row["candidates"]][: len(best)] == best
