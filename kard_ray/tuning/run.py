@@ -229,7 +229,7 @@ class Listener(tune.Callback):
         """It has failed for the last time."""
         record = self._ended(self._failed(trial), "failed", score=None)
         self._book.write(record)
-        self._say(f"trial {record.number}: failed: {record.reason}; {self._progress()}")
+        self._say(f"trial {record.number}: failed; {self._progress()}: {record.reason}")
 
     def _timed(self, trial: Any) -> TrialRecord:
         """Its record, with the time until now."""

@@ -56,7 +56,7 @@ def is_own(config: dict[str, Any]) -> bool:
     return bool(config.get("own"))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # rules look trials up by what they are, not by what they hold
 class _Recorded:
     """What rules see of a trial that an earlier call has run."""
 

@@ -107,7 +107,7 @@ def ranked(results: Results) -> Sequence[Mapping[str, Any]]:
 def reasons(results: Results) -> list[str]:
     """A line for each trial that has failed, also for those that then went on."""
     return [
-        f"trial {trial['number']} failed {trial['failures']} times"
+        f"trial {trial['number']} failed {_times(trial['failures'])}"
         f"{'' if trial['state'] == 'failed' else ', and then went on'}: {trial['reason']}"
         for trial in results["trials"]
         if trial["failures"]
@@ -117,3 +117,7 @@ def reasons(results: Results) -> list[str]:
 def score_text(score: float | None) -> str:
     """Four digits."""
     return "–" if score is None else f"{score:.4g}"
+
+
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count} times"
