@@ -74,6 +74,9 @@ class GridStep:
     @property
     def name(self) -> str:
         """For people: the label, and whose it is when it is not everybody's."""
+        if self.step.stage in ("candidates", "reranker", "token_vectors"):  # there may be several
+            students = dict.fromkeys(cell.student for cell in self.cells)
+            return f"{self.step.label} ({', '.join(students)})"
         if self.step.stage not in ("train", "predict"):
             return self.step.label
         cell = self.cells[0]

@@ -11,6 +11,7 @@ import pyarrow as pa
 from kard_ray.benchmarks.question import QUESTIONS, Question, Split, from_table
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.benchmarks.selection import select
+from kard_ray.evaluation.sources import uses_reranker
 from kard_ray.lineage import Lineage
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.ledger import Ledger
@@ -18,6 +19,7 @@ from kard_ray.student.methods.registry import METHODS, MethodName
 
 if TYPE_CHECKING:
     from kard_ray.evaluation.predict import Prediction
+    from kard_ray.reranker.trained import TrainedReranker
     from kard_ray.runtime.artifacts import Artifact
     from kard_ray.student.help import Shot
     from kard_ray.student.table import TrainingInputs
@@ -161,7 +163,10 @@ class Inputs(Lineage):
             seed=recipe.student.seed,
             silver=self._silver_by_question() if "silver" in sources else {},
             knowledge=KnowledgeSource(
-                self.knowledge_folder, version or self.knowledge_version, recipe.retrieval
+                self.knowledge_folder,
+                version or self.knowledge_version,
+                recipe.retrieval,
+                self.trained_reranker(version) if uses_reranker(sources) else None,
             )
             if reads
             else None,
@@ -173,6 +178,25 @@ class Inputs(Lineage):
             stop=asked.stop,
             ask_below=recipe.prediction.ask_below if new and asked.alone_and_with_passages else None,
             lora=lora,
+        )
+
+    def trained_reranker(self, version: str | None = None) -> TrainedReranker:
+        """The recipe's reranker, and its token vectors unless the recipe or another ``version`` does without.
+
+        Raises UserError when it is not trained, or its vectors are not there.
+        """
+        from kard_ray.reranker.config import RERANKER_FOLDER
+        from kard_ray.reranker.trained import TrainedReranker
+
+        self.reranker_artifact.verify()
+        vectors = None
+        if self.precomputes_vectors and version is None:
+            self.token_vectors_artifact.verify()
+            vectors = self.token_vectors_artifact.path
+        return TrainedReranker(
+            folder=self.reranker_artifact.at(RERANKER_FOLDER),
+            token_vectors=vectors,
+            config=self.reranker_config,
         )
 
     def teacher_questions(self) -> list[Question]:

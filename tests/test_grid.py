@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -131,6 +132,30 @@ def test_a_step_needs_what_it_is_made_from_and_stands_behind_it(recipe_path: str
     for label, step in by_label.items():
         if label not in ("benchmark", "knowledge", "contamination"):
             assert (by_label["contamination"].path in step.needs) == drop
+
+
+def test_rerankers_can_be_ablated_side_by_side(recipe_path: str) -> None:
+    recipe = ("reranker={}", "prediction.sources=[bm25, reranker]", "prediction.rounds=[1, 2]")
+    only = {"prediction.sources": ["reranker"], "prediction.rounds": [1]}
+    compare = {
+        "students": {
+            "kl": {},
+            "cross_entropy": only | {"reranker.loss": "cross_entropy"},
+            "depth-20": only | {"reranker.depth": 20},
+            "one-passage": only | {"student.passages": 1},
+        }
+    }
+    cells = cells_of(recipe_path, compare, *recipe, "student.methods=[finetune, kard]")
+    steps = grid_steps(cells)
+    made = Counter(step.step.label for step in steps)
+    assert made["candidates"] == 1  # of all of them
+    assert made["reranker"] == made["token_vectors"] == 2  # another loss
+    assert made["train/kard"] == 2  # another number of passages to learn to read
+    assert made["predict/kard"] == 4
+    names = {step.name for step in steps}
+    assert {"reranker (kl, depth-20, one-passage)", "reranker (cross_entropy)"} <= names
+    (first,) = [cell for cell in cells if (cell.student, cell.method) == ("kl", "kard")]
+    assert first.pipeline.sources("kard") == ["bm25", "bm25:2", "reranker", "reranker:2"]
 
 
 def test_a_step_is_named_after_those_it_is_made_for(recipe_path: str) -> None:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from kard_ray.evaluation.retrieval_metrics import print_by_kind
 from kard_ray.knowledge.retrieval import KnowledgeBase
-from kard_ray.retrieval_evaluation import QuerySet, evaluate_retrieval, measure
+from kard_ray.pipeline import Pipeline
+from kard_ray.retrieval_evaluation import QuerySet, evaluate_retrieval, finder, measure
 from kard_ray.runtime.errors import UserError
 from tests.knowledge.rows import document, passage_rows, write_base
 
@@ -20,14 +23,48 @@ def test_passages_of_one_document_count_once_at_the_best_place(tmp_path: Path) -
     by_document = QuerySet(
         name="given", queries={"q": "Odra"}, relevant={"q": {"short": 1}}, by_document=True
     )
-    scores = measure(base, by_document, "bm25", 10)
+    bm25 = finder(base, "bm25", cast("Pipeline", None), None)
+    (scores,) = measure(bm25, base, by_document, "bm25", 10)
     assert (scores["mode"], scores["queries"], scores["n"]) == ("bm25", "given", 1)
     assert scores["mrr@10"] == pytest.approx(1 / 2)
     by_passage = QuerySet(
         name="question", queries={"q": "Odra"}, relevant={"q": {"p2": 1}}, by_document=False
     )
-    assert measure(base, by_passage, "bm25", 10)["mrr@10"] == pytest.approx(1 / 3)
+    assert measure(bm25, base, by_passage, "bm25", 10)[0]["mrr@10"] == pytest.approx(1 / 3)
     assert scores["queries_per_second"] > 0
+
+
+def test_each_kind_of_question_has_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_base(tmp_path, [[("p1", "", "The river Odra."), ("p2", "", "The river Oka.")]])
+    base = KnowledgeBase(str(tmp_path))
+    asked = QuerySet(
+        name="question",
+        queries={"a": "Odra", "b": "Oka", "c": "Odra"},
+        relevant={"a": {"p1": 1}, "b": {"p2": 1}, "c": {"p2": 1}},
+        by_document=False,
+        kinds={"a": "plain", "b": "plain", "c": "bridge"},
+    )
+    rows = measure(base.retrieve, base, asked, "bm25", 3)
+    assert [(row["kind"], row["hits@1"], row["n"]) for row in rows] == [
+        ("", pytest.approx(2 / 3), 3), ("bridge", 0, 1), ("plain", 1, 2),
+    ]  # fmt: skip
+    assert rows[1]["hits@1_low"] <= 0 <= rows[1]["hits@1_high"]
+    print_by_kind(rows)
+    printed = capsys.readouterr().out
+    assert printed.count("bm25") == 2
+    assert "100.0 % [" in printed
+
+
+def test_a_way_of_searching_that_there_is_not_is_refused(recipe_path: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="--modes bm26: expected some of bm25, vector, hybrid, reranker, multivector"
+    ):
+        evaluate_retrieval(
+            recipe_path, run_dir=str(tmp_path / "run"), overrides=(), queries=None, judgements=None,
+            modes=["bm26"], k=10, version=None, split="dev", out=None,
+        )  # fmt: skip
 
 
 def test_queries_without_judgements_are_refused(recipe_path: str, tmp_path: Path) -> None:

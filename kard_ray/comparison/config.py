@@ -13,8 +13,9 @@ from kard_ray.student.methods.registry import MethodName
 # Fields by their dotted names, as behind --set; which ones there are is the recipe's matter.
 Changes = dict[str, Any]
 
-# Groups whose fields may differ between the cells of one comparison: what is made before students is shared.
-CHANGEABLE = ("student", "curriculum", "prediction")
+# Groups whose fields may differ between the cells of one comparison: what is made before students is shared, but there
+# may be several rerankers.
+CHANGEABLE = ("student", "curriculum", "prediction", "reranker")
 # Fields that the comparison itself sets, and those without which answers could not be compared question by question.
 FIXED = {
     "student.methods": "the methods of a comparison are those of student.methods",

@@ -142,5 +142,23 @@ def print_retrieval_table(rows: Iterable[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
+def print_by_kind(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Hits@k with their 95 % intervals, one line per row that has a ``kind``."""
+    console = Console(width=None if Console().is_terminal else 120)
+    table = Table(title="Hits@k by kind of question, with 95 % intervals")
+    for name in ("kind", "mode", "queries"):
+        table.add_column(name)
+    names = [f"hits@{k}" for k in (1, 3, 10)]
+    for name in (*(name.capitalize() for name in names), "n"):
+        table.add_column(name, justify="right")
+    for row in sorted((row for row in rows if row["kind"]), key=lambda row: row["kind"]):
+        cells = [
+            f"{row[name]:.1%} [{row[f'{name}_low']:.1%}, {row[f'{name}_high']:.1%}]".replace("%", " %")
+            for name in names
+        ]
+        table.add_row(row["kind"], row["mode"], row["queries"], *cells, f"{row['n']:,.0f}")
+    console.print(table)
+
+
 def _shown(value: float | None, pattern: str) -> str:
     return "–" if value is None else format(value, pattern).replace("%", " %")

@@ -174,11 +174,21 @@ def test_no_question_makes_no_row() -> None:
         ({"votes": 5}, "votes is 5, but sampling.temperature is 0"),
         ({"ask_below": 0.5, "votes": 5, "sampling": {"temperature": 0.7}}, "ask_below needs"),
         ({"ask_below": 0.5, "confidence": False}, "ask_below needs"),
+        ({"rounds": [1, 1]}, "a source or a number of rounds stands there twice"),
+        ({"rounds": [4]}, "less than or equal to 3"),
+        ({"sources": ["bm25", "bm25"]}, "a source or a number of rounds stands there twice"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         PredictionConfig.model_validate(fields)
+
+
+def test_what_further_rounds_search_for_counts_only_where_there_are_some() -> None:
+    one, two = ({"rounds": rounds} for rounds in ((1,), (1, 2)))
+    passage = {"next_query": "question_and_passage"}
+    assert PredictionConfig(**one, **passage).content() == PredictionConfig().content()
+    assert PredictionConfig(**two, **passage).content() != PredictionConfig(**two).content()
 
 
 def test_when_to_ask_for_passages_makes_no_other_prediction() -> None:
