@@ -123,7 +123,7 @@ def _run(plan: Plan, artifact: Artifact, book: TrialBook) -> None:
         say(f"there are no more trials to run: {suggestions.used_up}")
     best = best_of(book.records, plan.mode)
     if best is not None:
-        adopt(trained_step(plan.pipeline(best.values)).artifact, book.url_of(best.number))
+        adopt(trained_step(plan.pipeline(best.values), plan.target).artifact, book.url_of(best.number))
     if plan.config.keep == "best":
         for record in book.records:
             if record.state != "running":
@@ -182,7 +182,7 @@ def print_plan(plan: Plan) -> None:
         for step in plan.shared_steps():
             console.print(f"{step.label}: {plan.base.state(step)}", highlight=False)
         own = plan.pipeline({})
-        cost = estimate(trained_step(own).label, own)
+        cost = estimate(trained_step(own, plan.target).label, own)
         if cost.seconds is not None:
             console.print(
                 f"one trial with the recipe's own values: about {cost.seconds / 60:.1f} minutes on its own.",

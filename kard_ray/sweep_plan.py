@@ -47,7 +47,7 @@ class Plan:
     @property
     def artifact(self) -> Artifact:
         """Where its trials and results are; another space or rule is another sweep."""
-        own = trained_step(self.pipeline({})).artifact.spec
+        own = trained_step(self.pipeline({}), self.target).artifact.spec
         return self.base.run.artifact(
             ArtifactSpec(
                 stage=f"sweep/{self.target.name}",
@@ -179,6 +179,9 @@ def _mistakes(plan: Plan) -> list[str]:
             )
     if target.method:
         found += _measured_mistakes(plan, where)
+    if plan.metric == "loss" and (other := [name for name in config.space if name in target.loss_fields]):
+        told = f"got loss, which is another measure with other values of {' and '.join(other)}"
+        found.append(f"{where} sweep.metric: {told}; compare trials by hits@1 or ndcg.")
     grace = grace_of(config, plan.longest)
     if not found and config.scheduler != "none" and grace >= plan.longest:
         told = f"got {grace:g}, but no training has more than {plan.longest:g} epochs, so none could be stopped early"

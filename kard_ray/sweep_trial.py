@@ -28,25 +28,27 @@ def with_values(recipe: Recipe, target: Target, values: Values, *, where: str) -
     return change_recipe(recipe, values | alone, where=where)
 
 
-def trained_step(pipeline: Pipeline) -> Step:
-    """The training of a pipeline that :func:`with_values` has left one target."""
-    (step,) = pipeline.steps(("train",))
+def trained_step(pipeline: Pipeline, target: Target) -> Step:
+    """The training of a recipe that :func:`with_values` has made."""
+    return _step(pipeline, target.stage)
+
+
+def _step(pipeline: Pipeline, stage: str) -> Step:
+    (step,) = pipeline.steps((stage,))
     return step
 
 
 def steps_before(pipeline: Pipeline, target: Target) -> list[Step]:
     """What a trial is made from, in the order in which it is made."""
-    steps = {step.artifact.path: step for step in pipeline.steps(STAGES[: STAGES.index(target.stage)])}
-    needed: set[str] = set()
-    wanted = [pipeline.benchmark_artifact, pipeline.knowledge_artifact, trained_step(pipeline).artifact]
+    # Questions and the knowledge base's version are read by all stages, also where they are no inputs.
+    found = {stage: _step(pipeline, stage) for stage in ("benchmark", "knowledge")}
+    wanted = [trained_step(pipeline, target)]
     while wanted:
-        for stage, key in wanted.pop().spec.inputs.items():
-            path = posixpath.join(pipeline.run.path, stage, key)
-            if path not in needed:
-                needed.add(path)
-                wanted.append(steps[path].artifact)
-    needed |= {pipeline.benchmark_artifact.path, pipeline.knowledge_artifact.path}
-    return [step for path, step in steps.items() if path in needed]
+        for stage in wanted.pop().artifact.spec.inputs:
+            if stage not in found:
+                found[stage] = _step(pipeline, stage)
+                wanted.append(found[stage])
+    return sorted(found.values(), key=lambda step: STAGES.index(step.stage))
 
 
 def run_trial(
@@ -64,7 +66,7 @@ def run_trial(
     recipe = with_values(base.recipe, target, config[VALUES], where=f"trial {number}")
     pipeline = CellPipeline(_with_trackers(recipe, base.run), base)
     epochs = epochs_of(pipeline.recipe, target)
-    step = trained_step(pipeline)
+    step = trained_step(pipeline, target)
     mine = RunDirectory(trial_url(folder, number)).artifact(step.artifact.spec)
     done = next((artifact for artifact in (step.artifact, mine) if artifact.finished), None)
     if done is None:
@@ -72,7 +74,7 @@ def run_trial(
         mine.restart_clock()
         step.make(mine)
         done = mine
-    curve, score = outcome(done.verify(), pipeline.recipe, epochs)
+    curve, score = outcome(done.verify(), pipeline.recipe, target, metric)
     return final_result(curve, score, epochs)
 
 
@@ -90,15 +92,19 @@ def epochs_of(recipe: Recipe, target: Target) -> float:
     return float(getattr(recipe, target.group).epochs)
 
 
-def outcome(manifest: Manifest, recipe: Recipe, epochs: float) -> tuple[Curve, float | None]:
-    """What was measured during a finished training, and what its model scores; raises UserError if nothing was."""
-    measured = manifest.counts["held_out"]["values"]
-    curve = [(step / manifest.counts["steps"] * epochs, value) for step, value in measured]
-    measure = measured_by(recipe.student)
-    best = best_of([{"step": step, "value": value} for step, value in measured], measure)
-    if recipe.student.best == "last" or best is None:
-        return curve, curve[-1][1] if curve else None
-    return curve, best["value"]
+def outcome(manifest: Manifest, recipe: Recipe, target: Target, metric: str) -> tuple[Curve, float | None]:
+    """What was measured during a finished training, and what the model that it left has; None: nothing was."""
+    counts = manifest.counts
+    if target.method:
+        found = [{"step": step, "value": value} for step, value in counts["held_out"]["values"]]
+        best = best_of(found, measured_by(recipe.student)) if recipe.student.best != "last" else None
+    else:
+        found = [{"step": seen["step"], "value": seen[metric]} for seen in counts["evaluations"]]
+        best = None
+    epochs = epochs_of(recipe, target) / counts["steps"]
+    curve = [(seen["step"] * epochs, seen["value"]) for seen in found]
+    left = best or (found[-1] if found else None)
+    return curve, left["value"] if left else None
 
 
 def adopt(artifact: Artifact, folder: str) -> None:

@@ -14,7 +14,9 @@ RERANKER: Literal["reranker"] = "reranker"
 TargetName = Literal["reranker"] | MethodName
 
 _SAME_QUESTIONS = "all trials are measured on the same questions"
+_SAME_CANDIDATES = "all trials are measured on the same candidates"
 _RESOURCES = "how many trials run side by side follows from it"
+_AT_USE = "it says how a trained reranker is used, and all trials would train the same"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,7 @@ class Target:
     fixed: Mapping[str, str]  # fields of these groups that may not, and why
     metrics: Mapping[str, Mode]  # what trials report, the default first
     reported: Mapping[str, str]  # metric -> its name in the workers' reports
+    loss_fields: tuple[str, ...] = ()  # with other values of these the metric loss is another measure
 
     @property
     def group(self) -> str:
@@ -53,10 +56,22 @@ def target_of(name: TargetName) -> Target:
             fixed={
                 "reranker.dev_fraction": _SAME_QUESTIONS,
                 "reranker.seed": _SAME_QUESTIONS,
+                "reranker.dev_depth": _SAME_CANDIDATES,
+                "reranker.first_stage": _SAME_CANDIDATES,
+                "reranker.depth": _AT_USE,
+                "reranker.vector_dtype": _AT_USE,
                 **_resources("reranker"),
             },
             metrics=metrics,
             reported={metric: metric for metric in metrics},
+            loss_fields=(
+                "reranker.loss",
+                "reranker.annealing",
+                "reranker.rationale_temperature",
+                "reranker.question_temperature",
+                "reranker.last_rationale_temperature",
+                "reranker.last_question_temperature",
+            ),
         )
     return Target(
         name=name,

@@ -62,7 +62,7 @@ def test_as_many_trials_run_at_once_as_the_cluster_has_room_for(
     )
 
 
-# -- what Ray Tune is given ----------------------------------------------------------------------------------------------
+# -- what Ray Tune is given --
 
 
 def search_of(config: SweepConfig, book: TrialBook) -> _Search:
@@ -97,7 +97,7 @@ def test_the_sweep_ends_when_its_minutes_are_over_also_those_of_earlier_calls(tm
     assert not _Time(config_of(), book).stop_all()
 
 
-# -- what it tells -------------------------------------------------------------------------------------------------------
+# -- what it tells --
 
 
 class Ears:
