@@ -228,7 +228,7 @@ export class AnswerView {
       element(
         "section",
         { className: "answer" },
-        element("div", { className: "answer-head" }, element("h3", {}, "Answer"), this.confidence(answer.confidence)),
+        element("div", { className: "answer-head" }, element("h3", {}, "Answer"), answer.answer ? this.confidence(answer.confidence) : null),
         given,
       ),
       this.timings(answer),

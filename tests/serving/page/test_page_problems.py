@@ -97,7 +97,7 @@ def test_an_answer_that_breaks_off_keeps_what_had_arrived(server, parts, visit):
 
 def test_no_question_no_passage_no_rationale_and_no_answer_are_said_in_words(parts, visit):
     parts.passages = []
-    parts.script = lambda ask: [written(answer=None, rationale="", confidence=None)]
+    parts.script = lambda ask: [written(answer=None, rationale="", confidence=0.0)]
     page = visit()
     expect(page.get_by_role("heading", name="No question yet")).to_be_visible()
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -116,6 +116,7 @@ def test_no_question_no_passage_no_rationale_and_no_answer_are_said_in_words(par
         "No answer could be read from what the student wrote.",
     ):
         expect(page.locator("#results").get_by_text(words)).to_be_visible()
+    expect(page.locator(".confidence")).to_have_count(0)
 
 
 def test_a_cancelled_answer_is_given_up_by_the_page_and_by_the_service(parts, visit):
