@@ -7,6 +7,7 @@ The same command goes on where a killed sweep was: no finished trial is run agai
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -131,12 +132,16 @@ def _run(plan: Plan, artifact: Artifact, book: TrialBook) -> None:
 
 
 def _make_shared(steps: Sequence[Step]) -> None:
+    count = Counter(step.label for step in steps)
+    seen: Counter[str] = Counter()
     for step in steps:
+        seen[step.label] += 1
+        of = f" {seen[step.label]} of {count[step.label]}" if count[step.label] > 1 else ""
         if step.finished:
-            say(f"{step.label}: finished before, skipped")
+            say(f"{step.label}{of}: finished before, skipped")
         else:
-            say(f"{step.label}: starts")
-            make(step, step.label)
+            say(f"{step.label}{of}: starts")
+            make(step, f"{step.label}{of}")
 
 
 def _with_dashboard(cluster: ClusterConfig) -> ClusterConfig:
@@ -151,11 +156,17 @@ def _cluster_resources() -> dict[str, float]:
     return {name: float(found.get(name, 0.0)) for name in ("CPU", "GPU")}
 
 
+# Of Ray's memory monitor, which ends what it can to save the machine.
+_NO_MEMORY = ("OutOfMemoryError", "memory usage threshold", "running low on memory")
+
+
 def reason(error: BaseException) -> str:
     """Why a trial failed, in one sentence; of a fault of the program the traceback is printed, too."""
     told = explain(error)
     if told is not None:
         return told
+    if any(sign in f"{type(error).__name__}: {error}" for sign in _NO_MEMORY):
+        return "its machine had no memory left, so Ray ended it; lower sweep.concurrency, or what else runs there."
     traceback.print_exception(error)
     text = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:300]
     return f"a fault of the program: {text}; its traceback is above."

@@ -182,8 +182,9 @@ def _mistakes(plan: Plan) -> list[str]:
     if plan.metric == "loss" and (other := [name for name in config.space if name in target.loss_fields]):
         told = f"got loss, which is another measure with other values of {' and '.join(other)}"
         found.append(f"{where} sweep.metric: {told}; compare trials by hits@1 or ndcg.")
-    grace = grace_of(config, plan.longest)
-    if not found and config.scheduler != "none" and grace >= plan.longest:
+    if found or config.scheduler == "none":
+        return found
+    if (grace := grace_of(config, plan.longest)) >= plan.longest:
         told = f"got {grace:g}, but no training has more than {plan.longest:g} epochs, so none could be stopped early"
         found.append(f"{where} sweep.grace: {told}; lower it, or set sweep.scheduler to none.")
     return found
