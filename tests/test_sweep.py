@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,16 @@ def mistakes(recipe: Recipe) -> list[str]:
     with pytest.raises(UserError) as caught:
         plan_of(recipe)
     return str(caught.value).splitlines()
+
+
+SHIPPED = sorted(Path("jobs/recipes").glob("sweep_*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_sweeps_that_come_with_the_package_are_right(path: Path) -> None:
+    plan = plan_of(load_recipe(str(path)))
+    assert plan.config.space
+    assert plan.demand == (1, 0)
 
 
 # -- what is refused before any work --
@@ -303,7 +314,7 @@ def plan(recipe_path: str, monkeypatch: pytest.MonkeyPatch) -> Plan:
     return made
 
 
-def test_the_best_recipe_is_the_recipe_with_other_values_and_no_sweep(plan: Plan, tmp_path: Any) -> None:
+def test_the_best_recipe_is_the_recipe_with_other_values_and_no_sweep(plan: Plan, tmp_path: Path) -> None:
     book = ended(plan)
     text = best_recipe(plan, book[1])
     path = tmp_path / "best.yaml"
@@ -357,7 +368,7 @@ def test_a_reason_is_a_sentence_of_the_user_or_the_last_line_of_a_fault(
 
 
 def test_the_dry_run_writes_nothing(
-    recipe_path: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+    recipe_path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = "{target: kard, space: {student.learning_rate: {log_uniform: [1.0e-5, 1.0e-3]}}, minutes: 30}"
     run = tmp_path / "run"
