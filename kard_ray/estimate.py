@@ -64,7 +64,7 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     if stage == "benchmark":
         return Estimate(_total(pipeline), None, None)
     if stage == "rationales":
-        tests = _times(test, recipe.teacher.test_samples) if pipeline.predicts_silver else 0
+        tests = _times(test, recipe.teacher.test_samples) if pipeline.explains_tests else 0
         rows = _add(_times(train, recipe.teacher.samples), tests)
         if isinstance(recipe.teacher.backend, RecordedConfig):
             return Estimate(rows, None, None)  # they are read, not written
@@ -72,7 +72,7 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
         timed = recipe.teacher.local_model == BUNDLED and recipe.teacher.engine.device != "gpu"
         return Estimate(rows, tokens, _seconds(tokens, GENERATE_TOKENS_S, ENGINE_START_S) if timed else None)
     if stage == "silver":
-        tests = test if pipeline.predicts_silver else 0
+        tests = test if pipeline.explains_tests else 0
         return Estimate(_add(_times(train, recipe.teacher.samples), tests), None, None)
     if stage in ("candidates", "reranker") and (reranker := recipe.reranker):
         rows = _times(train, recipe.teacher.samples)

@@ -42,6 +42,11 @@ class CellPipeline(Pipeline):
         """That of all cells."""
         return self._base.knowledge_artifact
 
+    @property
+    def explains_tests(self) -> bool:
+        """As all cells have it: one that reads no silver passages needs no other teacher's texts."""
+        return self._base.explains_tests or super().explains_tests
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:

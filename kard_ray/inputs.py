@@ -201,7 +201,7 @@ class Inputs(Lineage):
 
     def teacher_questions(self) -> list[Question]:
         """The questions that get rationales."""
-        return self.selected("train") + (self._test_questions() if self.predicts_silver else [])
+        return self.selected("train") + (self._test_questions() if self.explains_tests else [])
 
     def teacher_passages(self, questions: Sequence[Question]) -> tuple[Passages, Passages]:
         """The passages that the teacher is shown, and those that its rationales are compared with."""

@@ -112,7 +112,7 @@ class Lineage:
             | {
                 "answer_form": r.answer_form,
                 "questions": r.questions.content(),
-                "test_split": r.prediction.split if self.predicts_silver else None,
+                "test_split": r.prediction.split if self.explains_tests else None,
             }
             | self._version_config()
         )
@@ -375,8 +375,13 @@ class Lineage:
 
     @property
     def predicts_silver(self) -> bool:
-        """Whether test questions get rationales too; another choice of methods must not change the teacher's key."""
+        """Whether answers are asked for with silver passages."""
         return "silver" in self.recipe.prediction.sources and self.recipe.teacher.test_samples > 0
+
+    @property
+    def explains_tests(self) -> bool:
+        """Whether test questions get rationales too; another choice of methods must not change the teacher's key."""
+        return self.predicts_silver
 
     def sources(self, method: MethodName, *, new: bool = False) -> list[PassageSource]:
         """Where the passages come from that ``method`` reads at test, one prediction for each; "none": it reads none.

@@ -164,7 +164,7 @@ def _questions(pipeline: Pipeline) -> list[Question]:
     recipe = pipeline.recipe
     everything = list(load_benchmark(recipe.questions_from()).questions())
     chosen = select(everything, "train", recipe.questions)
-    if pipeline.predicts_silver:
+    if pipeline.explains_tests:
         chosen += select(everything, recipe.prediction.split, recipe.questions)
     return chosen
 

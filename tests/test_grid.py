@@ -135,7 +135,7 @@ def test_a_step_needs_what_it_is_made_from_and_stands_behind_it(recipe_path: str
 
 
 def test_rerankers_can_be_ablated_side_by_side(recipe_path: str) -> None:
-    recipe = ("reranker={}", "prediction.sources=[bm25, reranker]", "prediction.rounds=[1, 2]")
+    recipe = ("reranker={}", "prediction.sources=[bm25, reranker, silver]", "prediction.rounds=[1, 2]")
     only = {"prediction.sources": ["reranker"], "prediction.rounds": [1]}
     compare = {
         "students": {
@@ -148,14 +148,15 @@ def test_rerankers_can_be_ablated_side_by_side(recipe_path: str) -> None:
     cells = cells_of(recipe_path, compare, *recipe, "student.methods=[finetune, kard]")
     steps = grid_steps(cells)
     made = Counter(step.step.label for step in steps)
-    assert made["candidates"] == 1  # of all of them
+    # Of all of them, though some are not asked with silver passages, for which test questions have rationales.
+    assert made["rationales"] == made["silver"] == made["candidates"] == 1
     assert made["reranker"] == made["token_vectors"] == 2  # another loss
     assert made["train/kard"] == 2  # another number of passages to learn to read
     assert made["predict/kard"] == 4
     names = {step.name for step in steps}
     assert {"reranker (kl, depth-20, one-passage)", "reranker (cross_entropy)"} <= names
     (first,) = [cell for cell in cells if (cell.student, cell.method) == ("kl", "kard")]
-    assert first.pipeline.sources("kard") == ["bm25", "bm25:2", "reranker", "reranker:2"]
+    assert first.pipeline.sources("kard") == ["bm25", "bm25:2", "reranker", "reranker:2", "silver"]
 
 
 def test_a_step_is_named_after_those_it_is_made_for(recipe_path: str) -> None:
