@@ -257,18 +257,21 @@ def _total(row: Mapping[str, Any]) -> float:
 def pairs_to_test(keys: Sequence[Key], claims: Collection[str]) -> list[tuple[str, str]]:
     """Which rows are compared: each claimed method with every other of its student. Without one, all pairs.
 
-    Few tests, so that the correction for their number leaves something to be seen: silver passages are found with the
-    teacher's rationale, so they stand against their own method alone; and so do the two ways of answering of a method
-    that chooses between them.
+    Few tests, so that the correction for their number leaves something to be seen: a method stands against others as it
+    reads its first source, and its further ones (a reranker, more rounds) against that. Silver passages are found with
+    the teacher's rationale, so they stand against their own method alone; and so do the two ways of answering of a
+    method that chooses between them.
     """
     rows = list(dict.fromkeys(keys))
     gated = {key[:2] for key in rows if key[2].startswith(GATED)}
     parts = [key for key in rows if key[2] == SILVER or (key[:2] in gated and not key[2].startswith(GATED))]
     fair = [key for key in rows if key not in parts]
-    claimed = [key for key in fair if key[1] in claims]
-    pairs = []
-    for at, a in enumerate(fair):
-        for b in fair[at + 1 :]:
+    first = {key[:2]: key for key in reversed(fair)}
+    leading = [key for key in fair if first[key[:2]] == key]
+    claimed = [key for key in leading if key[1] in claims]
+    pairs = [(key, first[key[:2]]) for key in fair if key not in leading]
+    for at, a in enumerate(leading):
+        for b in leading[at + 1 :]:
             if a[0] != b[0] or (claimed and a not in claimed and b not in claimed):
                 continue
             # The claimed method comes first; of two, the one that is claimed earlier stays in front.

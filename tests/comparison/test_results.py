@@ -119,11 +119,22 @@ def test_claimed_methods_are_tested_against_all_others_in_one_family(results: di
     assert all(p["p_holm"] >= p["p_value"] for p in results["pairs"])
 
 
+def test_further_sources_of_a_method_are_tested_against_its_first() -> None:
+    sources = ("bm25", "bm25:2", "reranker", "reranker:2", "silver")
+    keys = [("a", "std_cot", "none"), *(("a", "kard", source) for source in sources)]
+    pairs = {(a.removeprefix("a/"), b.removeprefix("a/")) for a, b in pairs_to_test(keys, ("kard",))}
+    assert pairs == (
+        {("kard/bm25", "std_cot/none")}
+        | {(f"kard/{source}", "kard/bm25") for source in ("bm25:2", "reranker", "reranker:2")}
+        | {("kard/silver", f"kard/{source}") for source in sources[:-1]}
+    )
+
+
 ROWS = [
     (student, method, source)
     for student in "ab"
     for method, sources in {
-        "finetune": ["none"], "std_cot": ["none"], "kard": ["bm25", "silver"],
+        "finetune": ["none"], "std_cot": ["none"], "kard": ["bm25", "reranker:2", "silver"],
         "kard_intern": ["none", "bm25", "gated bm25"],
     }.items()
     for source in sources
