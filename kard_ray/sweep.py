@@ -20,7 +20,7 @@ from kard_ray.pipeline import Step
 from kard_ray.recipe import load_recipe
 from kard_ray.runtime.artifacts import MANIFEST, PARTS, Artifact, RunDirectory
 from kard_ray.runtime.errors import UserError, explain
-from kard_ray.runtime.session import ClusterConfig, ray_session
+from kard_ray.runtime.session import ray_session
 from kard_ray.sweep_plan import Plan, check_sharing, make_plan
 from kard_ray.sweep_report import RECIPE, folder_of_results, write_sweep
 from kard_ray.sweep_trial import adopt, run_trial, trained_step
@@ -97,7 +97,7 @@ def _run(plan: Plan, artifact: Artifact, book: TrialBook) -> None:
     for recipe in plan.recipes():
         require_models(recipe, stages)
     suggestions = Suggestions(plan.config, plan.mode, book, own=plan.own, fault=plan.fault)
-    with ray_session(_with_dashboard(plan.recipe.cluster)):
+    with ray_session(plan.recipe.cluster):
         _make_shared(shared)
         cpus, gpus = plan.demand
         cluster = _cluster_resources()
@@ -142,11 +142,6 @@ def _make_shared(steps: Sequence[Step]) -> None:
         else:
             say(f"{step.label}{of}: starts")
             make(step, f"{step.label}{of}")
-
-
-def _with_dashboard(cluster: ClusterConfig) -> ClusterConfig:
-    """A stopped trial leaves its placement group behind; Ray Train frees it with the dashboard's help only."""
-    return cluster.model_copy(update={"dashboard": True})
 
 
 def _cluster_resources() -> dict[str, float]:

@@ -57,7 +57,7 @@ class ClusterConfig(Frozen):
     address: str | None = None  # None: RAY_ADDRESS (set inside a ray job), else a local cluster
     num_cpus: int | None = Field(None, ge=1)  # CPUs a local cluster declares; None: those of the machine
     object_store_mb: int = Field(500, ge=100)  # object store of a local cluster, MiB
-    dashboard: bool = False  # dashboard of a local cluster; Ray Tune and ray job submit need it
+    dashboard: bool = False  # dashboard of a local cluster; ray job submit needs it
 
 
 def start_ray(config: ClusterConfig, environment: Mapping[str, str] | None = None) -> None:

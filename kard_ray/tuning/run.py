@@ -14,6 +14,7 @@ from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
 from kard_ray.tuning.config import SweepConfig, scalar_text
+from kard_ray.tuning.orphans import free_orphans
 from kard_ray.tuning.schedulers import EPOCHS, NUMBER, VALUE
 from kard_ray.tuning.search import Suggestions
 from kard_ray.tuning.targets import Mode
@@ -25,6 +26,7 @@ FINISHED = "finished"  # in a trial's last result: its model is there
 POINTS = "points"  # there, too: (epochs, value) of the whole training, where an earlier attempt's are in it
 REPORT = "report"  # in a trial's results: every number that its workers reported
 
+_JANITOR_SECONDS = 1.0  # between looks for what dead trials have left behind
 _ACTOR_CPUS = 0.01  # of what waits for a training's workers; these ask for theirs themselves
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the book and the report tell what they would
@@ -81,7 +83,10 @@ def run_trials(
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=storage,
-                callbacks=[Listener(book, config, metric=metric, mode=mode, say=say, explain=explain)],
+                callbacks=[
+                    Listener(book, config, metric=metric, mode=mode, say=say, explain=explain),
+                    _Janitor(),
+                ],
                 failure_config=tune.FailureConfig(max_failures=config.max_failures),
                 stop=_Time(config, book),
                 verbose=0,
@@ -142,6 +147,19 @@ class _Time(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether they are over, with those of earlier calls."""
         return self._minutes is not None and self._book.seconds >= 60 * self._minutes
+
+
+class _Janitor(tune.Callback):
+    """Frees what dead trials had reserved, so that others can start."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray Tune has handled an event, or waited for one."""
+        if time.monotonic() - self._looked >= _JANITOR_SECONDS:
+            free_orphans()
+            self._looked = time.monotonic()
 
 
 class Listener(tune.Callback):
