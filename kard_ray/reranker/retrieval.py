@@ -81,7 +81,7 @@ class Reranking:
         depth = max(k, self.config.depth)
         found_QC, _ = self.base.search(texts, depth, self.config.first_stage, filter)
         candidates = [row[row >= 0] for row in found_QC]
-        scores, works = self._scores(texts, candidates)
+        scores, works = self.score(texts, candidates)
         documents_QK = np.full((len(texts), k), -1, np.int64)
         scores_QK = np.zeros((len(texts), k), np.float32)
         for at, (documents, score_C) in enumerate(zip(candidates, scores, strict=True)):
@@ -90,9 +90,10 @@ class Reranking:
             scores_QK[at, : len(best)] = score_C[best]
         return self.base.rows(ids, documents_QK, scores_QK), works
 
-    def _scores(
+    def score(
         self, texts: Sequence[str], candidates: Sequence[np.ndarray]
     ) -> tuple[list[np.ndarray], list[Work]]:
+        """float32 scores of each question's candidates (numbers of documents), and what they cost."""
         if self._arrays is not None:
             assert isinstance(self.model, LateInteraction)
             arrays = self._arrays

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import Finished
-from tests.e2e.world import TEST, World, copy_run, kard_ray, kill_when, manifests, succeed
+from tests.e2e.world import TEST, World, copy_run, kard_ray, kill_when, manifests, only, succeed
 from tests.tiny_models import VOCAB_TEXT, tiny_t5
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
@@ -25,10 +25,18 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_t5(tmp_path_factory.mktemp("models") / "t5", VOCAB_TEXT)
 
 
-def recipe_with(world: World, path: Path, compare: dict[str, Any], **student: Any) -> Path:
+def recipe_with(
+    world: World, path: Path, compare: dict[str, Any], *, reranked: bool = False, **student: Any
+) -> Path:
     tree = yaml.safe_load(world.recipe.read_text())
     tree["compare"] = compare
     tree["student"] |= student
+    if reranked:
+        tree["prediction"] |= {"sources": ["bm25", "reranker", "silver"], "rounds": [1, 2]}
+        tree["reranker"] = {
+            "model": str(world.folder / "bert"), "max_query_tokens": 32, "max_passage_tokens": 64, "epochs": 1,
+            "by_rationale": 4, "by_question": 4, "candidates_per_step": 4, "depth": 20, "dev_fraction": 0.3,
+        }  # fmt: skip
     tree["cluster"] |= {"num_cpus": 4}  # room for three workers of one core, besides what moves rows
     path.write_text(yaml.safe_dump(tree))
     return path
@@ -46,7 +54,7 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
     run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
     recipe = recipe_with(
         world, tmp_path / "compare.yaml", {"seeds": list(SEEDS), "students": {"a": {}}, "claims": ["kard"]},
-        model=str(t5),
+        reranked=True, model=str(t5),
     )  # fmt: skip
     command = ("compare", recipe, "--run-dir", run)
     log = tmp_path / "log"
@@ -54,7 +62,7 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
     def one_is_predicted() -> bool:
         return bool(manifests(run, "predict/finetune"))
 
-    kill_when(one_is_predicted, *command, log=log, seconds=400)
+    kill_when(one_is_predicted, *command, log=log, seconds=600)
     # Independent students are trained side by side: the second starts before the first is done.
     told = [line for line in log.read_text().splitlines() if line.startswith("[kard-ray] train/")]
     assert ["starts" in line for line in told[:2]] == [True, True], told
@@ -67,29 +75,37 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
     assert "steps were finished before and are skipped" in done.err
     for stage in ("train/finetune", "train/kard", "predict/finetune", "predict/kard"):
         assert len(manifests(run, stage)) == len(SEEDS)
+    # All students share the reranker and its token vectors of every passage.
+    assert only(run, "token_vectors")["rows"] == {"token_vectors": only(run, "knowledge")["rows"]["passages"]}
+    assert only(run, "token_vectors")["inputs"]["reranker"] == only(run, "reranker")["key"]
 
     results = json.loads((run / "comparison" / "results.json").read_text())
+    sources = ["bm25", "bm25:2", "reranker", "reranker:2", "silver"]
     assert [(c["method"], c["seed"], c["passages"], c["n"]) for c in results["cells"]] == [
-        ("finetune", 1, "none", TEST), ("finetune", 2, "none", TEST),
-        ("kard", 1, "bm25", TEST), ("kard", 1, "silver", TEST), ("kard", 2, "bm25", TEST), ("kard", 2, "silver", TEST),
-    ]  # fmt: skip
+        *(("finetune", seed, "none", TEST) for seed in SEEDS),
+        *(("kard", seed, source, TEST) for seed in SEEDS for source in sources),
+    ]
     assert results["missing"] == []
     for cell in results["cells"]:
         assert cell["flops_per_question"]["total"] > 0
         assert cell["train_tokens"] > 0
         assert cell["curve"]
         assert (cell["hits_at"] is None) == (cell["passages"] == "none")
+        assert (cell["flops_per_question"]["reranker"] > 0) == cell["passages"].startswith("reranker")
+    tokens = {cell["passages"]: cell["prompt_tokens"] for cell in results["cells"] if cell["seed"] == 1}
+    assert tokens["bm25:2"] > 1.5 * tokens["bm25"]  # the first round's rationale is paid for too
     curves = {(c["method"], c["seed"]): c["curve"] for c in results["cells"]}
     assert curves["kard", 1] != curves["kard", 2], "seeds train other students"
-    assert [row["seeds"] for row in results["rows"]] == [list(SEEDS)] * 3
+    assert [row["seeds"] for row in results["rows"]] == [list(SEEDS)] * (1 + len(sources))
     assert {(pair["a"], pair["b"]) for pair in results["pairs"]} == {
         ("a/kard/bm25", "a/finetune/none"),
-        ("a/kard/silver", "a/kard/bm25"),
+        *((f"a/kard/{source}", "a/kard/bm25") for source in sources[1:-1]),
+        *(("a/kard/silver", f"a/kard/{source}") for source in sources[:-1]),
     }
     assert results["errors"][0]["gold"] == "benchmark"
     page = (run / "comparison" / "report.html").read_text()
     assert "On which river does" in page
-    assert "| KARD (BM25) |" in (run / "comparison" / "results.md").read_text()
+    assert "| KARD (reranker, two rounds) |" in (run / "comparison" / "results.md").read_text()
 
     again = succeed(*command)
     assert not again.ray_started
