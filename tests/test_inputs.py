@@ -89,6 +89,74 @@ def test_worked_examples_are_those_of_each_questions_pattern(recipe_path: str) -
     assert len({found[0].question for found in shots.values()}) == len(shots)
 
 
+# -- rerankers ---------------------------------------------------------------------------------------------------------
+
+RERANKED = ("reranker={}", "prediction.sources=[bm25, reranker, silver]", "prediction.rounds=[1, 2]")
+
+
+def test_every_search_is_predicted_with_every_number_of_rounds(recipe_path: str) -> None:
+    mine = pipeline(recipe_path, *RERANKED)
+    assert mine.sources("kard") == ["bm25", "bm25:2", "reranker", "reranker:2", "silver"]
+    assert mine.sources("kard_intern") == ["none", "bm25", "bm25:2", "reranker", "reranker:2", "silver"]
+    assert mine.sources("knowledge_finetune") == ["bm25", "bm25:2", "reranker", "reranker:2"]
+    assert mine.sources("finetune") == ["none"]
+    assert mine.sources("kard", new=True) == ["bm25"]
+    only = pipeline(recipe_path, "prediction.sources=[silver]", "prediction.rounds=[2]")
+    assert only.sources("kard") == ["silver"]
+    assert only.sources("knowledge_finetune") == only.sources("kard", new=True) == ["bm25:2"]
+
+
+def test_how_a_reranker_is_used_makes_other_predictions_and_no_other_reranker(recipe_path: str) -> None:
+    def keys(*overrides: str) -> dict[str, str]:
+        mine = pipeline(recipe_path, *RERANKED, *overrides)
+        found = {"predict": mine.prediction_artifact("kard"), "reranker": mine.reranker_artifact}
+        if mine.precomputes_vectors:
+            found["vectors"] = mine.token_vectors_artifact
+        return {name: artifact.spec.key for name, artifact in found.items()}
+
+    plain = keys()
+    depth = keys("reranker.depth=20")
+    assert (depth["reranker"], depth["vectors"]) == (plain["reranker"], plain["vectors"])
+    assert depth["predict"] != plain["predict"]
+    small = keys("reranker.vector_dtype=int8")
+    assert small["reranker"] == plain["reranker"]
+    assert small["vectors"] != plain["vectors"]
+    assert small["predict"] != plain["predict"]
+    assert keys("reranker.vector_dtype=null").keys() == {"predict", "reranker"}
+    assert keys("reranker.loss=cross_entropy")["predict"] != plain["predict"]
+    # Who reads nothing that was reranked does not depend on it.
+    without = pipeline(recipe_path, "reranker={}")
+    assert "reranker" not in without.prediction_artifact("kard").spec.inputs
+    assert without.prediction_artifact("kard").spec == pipeline(recipe_path).prediction_artifact("kard").spec
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["prediction.sources=[reranker]"], r"field reranker: it is missing, and prediction\.sources"),
+        (
+            ["prediction.sources=[multivector]", "reranker={architecture: cross_encoder}"],
+            "token vectors need reranker.architecture late_interaction .* got cross_encoder and float16",
+        ),
+        (
+            ["prediction.sources=[multivector]", "reranker={vector_dtype: null}"],
+            "token vectors need .* reranker.vector_dtype; got late_interaction and None",
+        ),
+    ],
+)
+def test_a_source_without_what_it_needs_is_told_before_any_work(
+    recipe_path: str, overrides: list[str], sentence: str
+) -> None:
+    mine = Pipeline(load_recipe(recipe_path, overrides), RunDirectory("memory://none"))
+    with pytest.raises(UserError, match=sentence):
+        mine.steps()
+
+
+def test_a_reranker_that_is_not_trained_is_told(recipe_path: str) -> None:
+    with pytest.raises(UserError, match=r"artifact .*reranker/.* is not finished .*run its stage first"):
+        pipeline(recipe_path, *RERANKED).trained_reranker()
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_skintern_is_trained_from_its_stages_alone(
