@@ -81,8 +81,8 @@ quickstart: setup ## questions and passages to a trained, evaluated student
 # Quick tests first, so that a plain mistake shows within a minute; then those that start Ray or an engine.
 test: setup ## all tests
 	export HF_HUB_OFFLINE=1
-	$(BIN)/python -m pytest -m "not ray and not engine and not e2e"
-	$(BIN)/python -m pytest -m "ray or engine or e2e"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not ray and not engine and not e2e"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "ray or engine or e2e"
 
 lint: setup ## style, types, import rules
 	$(BIN)/ruff check .

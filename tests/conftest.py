@@ -16,6 +16,13 @@ settings.register_profile("kard_ray", deadline=None, suppress_health_check=[Heal
 settings.load_profile("kard_ray")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, in one of the test processes, what shares a cluster, an engine or the finished run."""
+    readers = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("finished" if item.path in readers else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("models") / "llama")
