@@ -304,6 +304,7 @@ class Pipeline(Inputs):
             version=self.knowledge_version,
             reranker_folder=self.reranker_artifact.at(RERANKER_FOLDER),
             dtype=reranker.vector_dtype,
+            precision=reranker.precision,
             workers=recipe.knowledge.workers,  # encoding passages is what they do for the knowledge base
             gpus_per_worker=recipe.knowledge.gpus_per_worker,
         )

