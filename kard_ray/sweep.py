@@ -19,11 +19,12 @@ from kard_ray.execution import make, require_models, say
 from kard_ray.pipeline import Step
 from kard_ray.recipe import load_recipe
 from kard_ray.runtime.artifacts import MANIFEST, PARTS, Artifact, RunDirectory
-from kard_ray.runtime.errors import UserError, explain
+from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.session import ray_session
 from kard_ray.sweep_plan import Plan, check_sharing, make_plan
 from kard_ray.sweep_report import RECIPE, folder_of_results, write_sweep
 from kard_ray.sweep_trial import adopt, run_trial, trained_step
+from kard_ray.training.failures import why_training_failed
 from kard_ray.tuning.config import scalar_text
 from kard_ray.tuning.tables import reasons, summary
 from kard_ray.tuning.trials import TrialBook, best_of
@@ -151,17 +152,13 @@ def _cluster_resources() -> dict[str, float]:
     return {name: float(found.get(name, 0.0)) for name in ("CPU", "GPU")}
 
 
-# Of Ray's memory monitor, which ends what it can to save the machine.
-_NO_MEMORY = ("OutOfMemoryError", "memory usage threshold", "running low on memory")
-
-
 def reason(error: BaseException) -> str:
     """Why a trial failed, in one sentence; of a fault of the program the traceback is printed, too."""
-    told = explain(error)
+    told = why_training_failed(
+        error, less_memory="lower sweep.concurrency", failures_field="sweep.max_failures"
+    )
     if told is not None:
         return told
-    if any(sign in f"{type(error).__name__}: {error}" for sign in _NO_MEMORY):
-        return "its machine had no memory left, so Ray ended it; lower sweep.concurrency, or what else runs there."
     traceback.print_exception(error)
     text = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:300]
     return f"a fault of the program: {text}; its traceback is above."

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 
 from kard_ray.recipe import Recipe, load_recipe
@@ -362,9 +363,9 @@ def test_a_reason_is_a_sentence_of_the_user_or_the_last_line_of_a_fault(
     assert capsys.readouterr().err == ""
     assert reason(ValueError("first\nlast")) == "a fault of the program: last; its traceback is above."
     assert "ValueError" in capsys.readouterr().err
-    assert reason(
-        RuntimeError("1 worker(s) were killed due to the node running low on memory.\nSee")
-    ).startswith("its machine had no memory left")
+    died = reason(ray.exceptions.ActorDiedError())
+    assert died.startswith("a worker died without an error of its own")
+    assert "lower sweep.concurrency" in died
 
 
 def test_the_dry_run_writes_nothing(
