@@ -194,6 +194,9 @@ class _Found:
         self.prediction: Prediction = self.pipeline.prediction(
             self.method, (), self.pipeline.prediction_artifact(self.method), new=True
         )
+        if self.prediction.config.answer == "options":
+            # vLLM 0.32 tells no probabilities of a prompt under an adapter: its engine ends (seen on a CPU).
+            self.prediction = replace(self.prediction, lora=None)
         if METHODS[self.method].trained:
             artifact = self.pipeline.student_artifact(self.method)
             self.version = repr(artifact)

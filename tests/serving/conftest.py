@@ -31,6 +31,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     """One event loop for all of these tests: engines and searches live in it."""
     made = asyncio.new_event_loop()
     yield made
+    left = asyncio.all_tasks(made)
+    for task in left:
+        task.cancel()
+    made.run_until_complete(asyncio.gather(*left, return_exceptions=True))
     made.close()
 
 
