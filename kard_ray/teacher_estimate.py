@@ -17,6 +17,7 @@ from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import load_recipe
 from kard_ray.runtime.artifacts import RunDirectory
 from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.model_files import load_tokenizer
 from kard_ray.runtime.models import ModelStatus, check_model
 from kard_ray.teacher.acceptance import question_problem
 from kard_ray.teacher.backends.endpoint import EndpointConfig
@@ -200,11 +201,9 @@ def _counting(teacher: TeacherConfig) -> tuple[Backend, Callable[[Messages], int
         return _Unknown(), by_bytes, rough
     if teacher.backend.kind != "vllm":
         return backend, by_bytes, rough
-    from transformers import AutoTokenizer
-
     from kard_ray.runtime.models import resolve_model
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(teacher.model).path, local_files_only=True)
+    tokenizer = load_tokenizer(resolve_model(teacher.model).path)
 
     def by_tokenizer(messages: Messages) -> int:
         return len(prompt_ids(tokenizer, [dict(message) for message in messages], teacher.template))

@@ -30,6 +30,7 @@ from kard_ray.knowledge.retrieval import PASSAGE_LIST
 from kard_ray.runtime.artifacts import PARTS, Artifact, Manifest
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import Adapters, EngineConfig, SamplingConfig, dialogues
+from kard_ray.runtime.model_files import is_encoder_decoder
 from kard_ray.runtime.parts import PartsWriter, collect_parts, unfinished_rows, write_parts
 from kard_ray.student.help import Shot
 from kard_ray.student.question_passages import search_query
@@ -283,7 +284,7 @@ def predict_shared(predictions: Sequence[Prediction]) -> None:
     """
     groups: dict[str, list[Prediction]] = {}
     for one in predictions:
-        if one.lora is None or one.artifact.finished or _encoder_decoder(one.student_path):
+        if one.lora is None or one.artifact.finished or is_encoder_decoder(one.student_path):
             continue
         config = one.config
         parts = (config.engine.model_dump_json(), config.sampling.model_dump_json(), str(_log_probs(config)))
@@ -303,12 +304,6 @@ def predict_shared(predictions: Sequence[Prediction]) -> None:
             f"predict ({len(open_)} students)",
             Adapters(rank=max(lora.rank for lora in adapters), count=len(adapters)),
         )
-
-
-def _encoder_decoder(folder: str) -> bool:
-    from transformers import AutoConfig
-
-    return bool(AutoConfig.from_pretrained(folder, local_files_only=True).is_encoder_decoder)
 
 
 def _log_probs(config: PredictionConfig) -> bool:

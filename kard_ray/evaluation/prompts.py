@@ -14,6 +14,7 @@ from kard_ray.evaluation.searching import SEARCHES, How, KnowledgeSource, Search
 from kard_ray.evaluation.sources import Search, searched
 from kard_ray.knowledge.retrieval import PASSAGE_LIST
 from kard_ray.runtime.dialogue import ADAPTER, Find
+from kard_ray.runtime.model_files import is_encoder_decoder, load_tokenizer
 from kard_ray.student.help import Shot
 from kard_ray.student.rendering import DEFAULT_CUE, Renderer, RenderingConfig, next_cue
 
@@ -53,15 +54,11 @@ class Manner:
 
     def renderer(self) -> Renderer:
         """The renderer of its prompts."""
-        from transformers import AutoConfig, AutoTokenizer
-
         return Renderer(
-            AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True),
+            load_tokenizer(self.tokenizer),
             self.rendering,
             self.form,
-            encoder_decoder=AutoConfig.from_pretrained(
-                self.tokenizer, local_files_only=True
-            ).is_encoder_decoder,
+            encoder_decoder=is_encoder_decoder(self.tokenizer),
         )
 
 

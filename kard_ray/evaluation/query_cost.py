@@ -13,6 +13,7 @@ from kard_ray.evaluation.flops import encoder_flops
 from kard_ray.evaluation.model_shape import EncoderShape, encoder_shape_of_folder
 from kard_ray.reranker.config import Architecture
 from kard_ray.reranker.trained import Work
+from kard_ray.runtime.model_files import load_tokenizer
 
 _SENTENCE_CONFIG = "sentence_bert_config.json"  # where sentence-transformers keeps the longest input
 
@@ -35,9 +36,7 @@ def query_flops(folder: str | Path, queries: Sequence[str], *, prefix: str = "")
 @lru_cache(maxsize=4)
 def _encoder(folder: str) -> tuple[EncoderShape | None, Any, int]:
     """Shape, tokenizer and tokens of the longest input of a sentence encoder."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     return encoder_shape_of_folder(folder), tokenizer, _longest(Path(folder)) or tokenizer.model_max_length
 
 

@@ -19,6 +19,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.model_files import is_encoder_decoder, load_tokenizer
 from kard_ray.runtime.models import resolve_model
 from kard_ray.student.checks import check_requirements, check_rows
 from kard_ray.student.config import ADAPTER_FOLDER, CUES, EVALUATIONS_FILE, MODEL_FOLDER, StudentConfig
@@ -47,18 +48,16 @@ def train(
 
     ``callbacks`` of Ray Train are told what the workers report; without any the stage's progress is shown.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     check_requirements(config, run_is_local=artifact.run.is_local)
     model = resolve_model(config.model)
-    tokenizer = AutoTokenizer.from_pretrained(model.path, local_files_only=True)
+    tokenizer = load_tokenizer(model.path)
     table = training_table(
         method,
         inputs,
         config,
         form,
         tokenizer,
-        encoder_decoder=AutoConfig.from_pretrained(model.path, local_files_only=True).is_encoder_decoder,
+        encoder_decoder=is_encoder_decoder(model.path),
     )
     check_rows(table, tokenizer)
     held = hold_out(table, inputs.questions, config, form, tokenizer)

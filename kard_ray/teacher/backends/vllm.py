@@ -11,6 +11,7 @@ import ray
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig, generation
 from kard_ray.runtime.ledger import Ledger
+from kard_ray.runtime.model_files import load_tokenizer
 from kard_ray.runtime.models import ResolvedModel
 from kard_ray.teacher.backends.work import Messages, Style, expanded, reply_row, tally
 from kard_ray.teacher.prompt import prompt_ids
@@ -29,9 +30,7 @@ class Tokenizing:
         self, model_path: str, openings: dict[str, list[dict[str, str]]], style: Style, room: int, limit: int,
         ledger_url: str,
     ) -> None:  # fmt: skip
-        from transformers import AutoTokenizer
-
-        self.tokenizer = AutoTokenizer.from_pretrained(model_path, local_files_only=True)
+        self.tokenizer = load_tokenizer(model_path)
         self.openings, self.style, self.room, self.limit = openings, style, room, limit
         self.writer = Ledger(ledger_url).writer()
 
