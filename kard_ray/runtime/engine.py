@@ -20,6 +20,7 @@ from pydantic import Field
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.dialogue import Ask
 from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.model_files import is_encoder_decoder
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -146,10 +147,7 @@ def generation(
     the engine refuses ends as a row with ``error``, not as a failed job. With ``json_schema`` the text is JSON of that
     form. Raises UserError when vLLM is missing, or a schema is asked of an encoder-decoder model.
     """
-    # Imported here: workers that only pass rows on import this module too, and these take seconds.
-    from transformers import AutoConfig
-
-    if AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder:
+    if is_encoder_decoder(model_path):
         from kard_ray.runtime.seq2seq import seq2seq_transform
 
         if json_schema is not None:
@@ -160,7 +158,9 @@ def generation(
 
         return seq2seq_transform(**_seq2seq_settings(model_path, config, sampling, seed))
     require_vllm()
-    from ray.data.llm import build_processor
+    from ray.data.llm import Processor
+
+    from kard_ray.runtime.engine_stage import text_engine
 
     parameters = sampling_parameters(sampling)
     if json_schema is not None:
@@ -169,13 +169,13 @@ def generation(
     def request(row: dict[str, Any]) -> dict[str, Any]:
         return dict(row, tokenized_prompt=list(row["prompt_ids"]), sampling_params=parameters)
 
-    processor = build_processor(
-        _processor_config(model_path, config, seed=seed),
+    engine = _processor_config(model_path, config, seed=seed)
+    processor = Processor(
+        engine,
+        [text_engine(engine, config.max_restarts)],
         preprocess=request,
         preprocess_map_kwargs={"num_cpus": 0.05},
     )
-    # By default Ray starts an engine that dies anew for ever, and the run never ends.
-    processor.get_stage_by_name("vLLMEngineStage").map_batches_kwargs["max_restarts"] = config.max_restarts
     return lambda rows: processor(rows).map(_collect, num_cpus=0.05)
 
 
@@ -256,9 +256,7 @@ def dialogues(
     refuses ends as ``ask.failed`` says. Raises UserError when vLLM is missing, or adapters are asked of an
     encoder-decoder model.
     """
-    from transformers import AutoConfig
-
-    if AutoConfig.from_pretrained(model_path, local_files_only=True).is_encoder_decoder:
+    if is_encoder_decoder(model_path):
         from kard_ray.runtime.seq2seq import seq2seq_dialogues
 
         if adapters is not None:
@@ -270,23 +268,18 @@ def dialogues(
             log_probs=log_probs,
         )
     require_vllm()
-    from ray.data.llm import build_processor
+    from kard_ray.runtime.engine_stage import dialogue_engine
 
-    from kard_ray.runtime.vllm_dialogue import DialogueEngine
-
-    more = {} if adapters is None else lora_arguments(adapters)
-    processor = build_processor(_processor_config(model_path, config, seed=seed, more=more))
-    stage = processor.get_stage_by_name("vLLMEngineStage")
+    engine = _processor_config(
+        model_path, config, seed=seed, more={} if adapters is None else lora_arguments(adapters)
+    )
+    stage = dialogue_engine(
+        engine, config.max_restarts,
+        ask=ask, schema=schema, sampling=sampling_parameters(sampling), log_probs=log_probs,
+    )  # fmt: skip
     arguments = stage.get_dataset_map_batches_kwargs(batch_size=config.batch_rows, data_column="")
-    arguments["max_restarts"] = config.max_restarts  # as in generation
-    arguments["fn_constructor_kwargs"] |= {
-        "ask": ask,
-        "schema": schema,
-        "sampling": sampling_parameters(sampling),
-        "log_probs": log_probs,
-    }
     # What Ray's own processor calls: map_batches warns of max_restarts and max_concurrency, and has no names for them.
-    return lambda rows: rows.map_batches_internal(DialogueEngine, batch_format="pyarrow", **arguments)
+    return lambda rows: rows.map_batches_internal(stage.fn, batch_format="pyarrow", **arguments)
 
 
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM reserves room for
