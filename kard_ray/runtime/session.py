@@ -83,12 +83,12 @@ def start_ray(config: ClusterConfig, environment: Mapping[str, str] | None = Non
             f"cluster.num_cpus: got {config.num_cpus} beside cluster.address {config.address!r}, but a "
             "running cluster has its own number of CPUs: remove one of the two."
         )
-    runtime_env = {"env_vars": {**WORKER_ENVIRONMENT, **(environment or {})}}
+    more = {**WORKER_ENVIRONMENT, **(environment or {})}
     address = _address(config)
     if address is None:
-        _start_local(config, runtime_env)
+        _start_local(config, more)
     else:
-        _connect(address, runtime_env)
+        _connect(address, more)
     _configure_progress()
 
 
@@ -183,24 +183,42 @@ def _use_token_mode() -> None:
     Config.initialize("")
 
 
-def _start_local(config: ClusterConfig, runtime_env: dict[str, Any]) -> None:
+def _start_local(config: ClusterConfig, environment: Mapping[str, str]) -> None:
     import ray
 
     ensure_token()
-    context: Any = ray.init(
-        address="local",
-        # One more than cores: heavy actors hold all cores, and what renders and writes their rows must still run.
-        num_cpus=config.num_cpus or len(os.sched_getaffinity(0)) + 1,
-        object_store_memory=config.object_store_mb << 20,
-        include_dashboard=config.dashboard,
-        logging_level=logging.WARNING,
-        log_to_driver=True,
-        runtime_env=runtime_env,
-    )
+    with _in_environment(environment):
+        context: Any = ray.init(
+            address="local",
+            # One more than cores: heavy actors hold all cores, and what renders and writes their rows must still run.
+            num_cpus=config.num_cpus or len(os.sched_getaffinity(0)) + 1,
+            object_store_memory=config.object_store_mb << 20,
+            include_dashboard=config.dashboard,
+            logging_level=logging.WARNING,
+            log_to_driver=True,
+        )
     _start_watcher(Path(context.address_info["session_dir"]))
 
 
-def _connect(address: str, runtime_env: dict[str, Any]) -> None:
+@contextmanager
+def _in_environment(more: Mapping[str, str]) -> Iterator[None]:
+    """``more`` in this process's environment, for a cluster started meanwhile: all of its workers inherit it.
+
+    In a runtime_env it would cost the start of one process more for each worker, and no idle one could be used.
+    """
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _connect(address: str, environment: Mapping[str, str]) -> None:
     import ray
 
     if "RAY_AUTH_TOKEN" in os.environ or token_path().exists():
@@ -211,7 +229,7 @@ def _connect(address: str, runtime_env: dict[str, Any]) -> None:
             address=address,
             logging_level=logging.WARNING,
             log_to_driver=True,
-            runtime_env=runtime_env,
+            runtime_env={"env_vars": environment},
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(
