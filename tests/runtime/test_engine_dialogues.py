@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM
 
-from kard_ray.runtime.dialogue import ADAPTER, Dialogue, Score, Write
+from kard_ray.runtime.dialogue import ADAPTER, Dialogue, Find, Score, Write
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig, dialogues
 
 pytestmark = [
@@ -37,13 +38,18 @@ ROW = pa.schema(
         ("second", pa.list_(pa.int32())),
         ("scores", pa.list_(pa.list_(pa.float64()))),
         ("seconds", pa.float64()),
+        ("greedy", pa.list_(pa.int32())),
+        ("found", pa.string()),
         ("error", pa.string()),
     ]
 )
 
 
 class TwiceThenScore:
-    """Writes behind the prompt, then behind prompt and text, then scores OPTIONS behind prompt and text, twice."""
+    """Writes behind the prompt, then behind prompt and text, then scores OPTIONS behind prompt and text, twice.
+
+    At last it writes greedily, and searches with its id.
+    """
 
     def __call__(self, row: Mapping[str, Any]) -> Dialogue:
         (first,) = yield [Write(prompt_ids=row["prompt_ids"], seed=row["seed"])]
@@ -54,6 +60,8 @@ class TwiceThenScore:
         ]
         before = yield requests
         scores = yield requests
+        (greedy,) = yield [Write(prompt_ids=row["prompt_ids"], greedy=True)]
+        (found,) = yield [Find(query=row["id"], how="", k=1)]
         assert [len(reply.log_probs) for reply in before] == [len(option) for option in OPTIONS]
         return {
             "id": row["id"],
@@ -62,11 +70,18 @@ class TwiceThenScore:
             "second": second.tokens,
             "scores": [reply.log_probs for reply in scores],
             "seconds": first.seconds + second.seconds,
+            "greedy": greedy.tokens,
+            "found": found.found,
             "error": "",
         }
 
     def failed(self, row: Mapping[str, Any], error: str) -> dict[str, Any]:
         return {"id": row["id"], "error": error}
+
+    def find(self, requests: Sequence[Find]) -> Future[list[Any]]:
+        done: Future[list[Any]] = Future()
+        done.set_result([f"for {request.query}" for request in requests])
+        return done
 
 
 def ask(folder: Path, rows: list[dict[str, Any]], *, temperature: float = 0.0) -> dict[str, dict[str, Any]]:
@@ -115,7 +130,8 @@ def test_a_greedy_dialogue_is_what_the_model_says(llama_folder: Path) -> None:
         said = model.generate(
             torch.tensor([ids]), max_new_tokens=TOKENS, do_sample=False, eos_token_id=2, pad_token_id=2
         )
-        assert row["first"] == said[0, len(ids) :].tolist()
+        assert row["first"] == row["greedy"] == said[0, len(ids) :].tolist()
+        assert row["found"] == f"for {name}"
         told = log_probs(model, ids, row["first"])
         torch.testing.assert_close(
             torch.tensor(row["first_log_probs"]), told, atol=1e-3, rtol=0, check_dtype=False
@@ -137,3 +153,4 @@ def test_draws_follow_their_own_seed_also_where_prompts_are_in_the_cache(llama_f
     texts = {name: row["first"] for name, row in found.items()}
     assert all(texts[f"{seed}/0"] == texts[f"{seed}/1"] for seed in range(8))
     assert len({tuple(text) for text in texts.values()}) > 4
+    assert len({tuple(row["greedy"]) for row in found.values()}) == 1
