@@ -34,7 +34,11 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     left = asyncio.all_tasks(made)
     for task in left:
         task.cancel()
-    made.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+    async def ended() -> None:
+        await asyncio.gather(*left, return_exceptions=True)
+
+    made.run_until_complete(ended())
     made.close()
 
 
