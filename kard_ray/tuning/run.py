@@ -30,6 +30,8 @@ _JANITOR_SECONDS = 1.0  # between looks for what dead trials have left behind
 _ACTOR_CPUS = 0.01  # of what waits for a training's workers; these ask for theirs themselves
 _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the book and the report tell what they would
+    "RAY_AIR_NEW_OUTPUT": "0",  # it draws a table for each failure, also where nothing is to be printed
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the listener tells why a trial failed
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep like everything else
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a recipe stay what they are
 }
