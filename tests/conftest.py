@@ -16,6 +16,7 @@ settings.register_profile("kard_ray", deadline=None, suppress_health_check=[Heal
 settings.load_profile("kard_ray")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, in one of the test processes, what shares a cluster, an engine or the finished run."""
     readers = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
