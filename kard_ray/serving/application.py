@@ -13,8 +13,9 @@ from ray.serve.schema import LoggingConfig
 from kard_ray import __version__
 from kard_ray.runtime.engine import engine_environment, resolve_device
 from kard_ray.serving.config import Scaling, ServingConfig
-from kard_ray.serving.deployments import FeedbackPart, Ingress, SearchPart, StudentPart, without_students
+from kard_ray.serving.deployments import FeedbackPart, SearchPart, StudentPart, without_students
 from kard_ray.serving.door import CALLBACK, LIMITS
+from kard_ray.serving.ingress import Ingress
 from kard_ray.serving.plan import EnginePlan, ServicePlan, students_as_json
 
 NAME = "kard-ray"  # of the application

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from kard_ray.knowledge.retrieval import Mode
+from kard_ray.evaluation.sources import Search
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import EngineConfig
 from kard_ray.student.methods.registry import MethodName
@@ -52,7 +52,7 @@ class ServingConfig(Frozen):
     shadow_share: float = Field(1.0, ge=0, le=1)  # of the requests that are asked of it too
     knowledge_version: str | None = None  # tag that questions are asked of; null: the one of the run
     more_knowledge_versions: tuple[str, ...] = ()  # tags that a request may name beside it
-    mode: Mode | None = None  # how passages are found; null: as the recipe's predictions first do
+    mode: Search | None = None  # how passages are found; null: as the recipe's predictions first do
     rerank: bool = True  # with the run's reranker, when it has one
     engine: EngineConfig | None = None  # null: prediction.engine
     adapters: int = Field(4, ge=1, le=256)  # LoRA students that one engine has room for

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from kard_ray.knowledge.filters import PassageFilter
+from kard_ray.evaluation.sources import Search
 
 MAX_BATCH = 256
 MAX_OPTIONS = 26
@@ -16,8 +17,6 @@ MAX_RETRIEVED = 100
 MAX_SAMPLES = 16
 MAX_SECONDS = 300.0
 MAX_MESSAGES = 64
-
-Mode = Literal["bm25", "vector", "hybrid", "reranker", "multivector"]
 
 
 # No control characters but white space, and something other than white space.
@@ -33,6 +32,7 @@ Options = Annotated[
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@+-]*$")
 ]
+ShortText = Annotated[str, StringConstraints(max_length=200)]
 Seconds = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
 
 
@@ -48,14 +48,23 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
+class Filter(Body):
+    """Which passages may be found, as :class:`kard_ray.knowledge.filters.PassageFilter` says."""
+
+    source: Annotated[tuple[ShortText, ...], Field(max_length=1000)] = ()
+    language: Annotated[tuple[ShortText, ...], Field(max_length=100)] = ()
+    date_from: datetime.date | None = None
+    date_to: datetime.date | None = None
+
+
 class Finding(Body):
     """How passages are found."""
 
     k: Annotated[int, Field(ge=0, le=64)] | None = Field(
         None, description="Passages that the student is shown."
     )
-    mode: Mode | None = None
-    filter: PassageFilter | None = None
+    mode: Search | None = None
+    filter: Filter | None = None
     knowledge_version: Name | None = None
 
 
@@ -97,8 +106,8 @@ class RetrieveRequest(Body):
 
     query: QuestionText
     k: Annotated[int, Field(ge=1, le=MAX_RETRIEVED)] = 10
-    mode: Mode | None = None
-    filter: PassageFilter | None = None
+    mode: Search | None = None
+    filter: Filter | None = None
     knowledge_version: Name | None = None
     timeout_seconds: Seconds | None = None
 
