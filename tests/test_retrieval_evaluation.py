@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from kard_ray.evaluation.retrieval_metrics import print_by_kind
 from kard_ray.knowledge.retrieval import KnowledgeBase
 from kard_ray.pipeline import Pipeline
+from kard_ray.recipe import load_recipe
+from kard_ray.reranker.config import RERANKER_FOLDER
 from kard_ray.retrieval_evaluation import QuerySet, evaluate_retrieval, finder, measure
+from kard_ray.runtime.artifacts import RunDirectory
 from kard_ray.runtime.errors import UserError
 from tests.knowledge.rows import document, passage_rows, write_base
+from tests.reranker.bases import write_here, write_reranker
+from tests.tiny_models import tiny_bert
 
 
 def test_passages_of_one_document_count_once_at_the_best_place(tmp_path: Path) -> None:
@@ -73,6 +79,51 @@ def test_queries_without_judgements_are_refused(recipe_path: str, tmp_path: Path
             recipe_path, run_dir=str(tmp_path / "run"), overrides=(), queries=tmp_path / "q.jsonl", judgements=None,
             modes=["bm25"], k=10, version=None, split="dev", out=None,
         )  # fmt: skip
+
+
+def test_a_trained_reranker_is_measured_beside_bm25(
+    recipe_path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "Which river?"}) + "\n")
+    (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\tp1\t1\n")
+    bert = tiny_bert(tmp_path / "bert")
+    overrides = [
+        "knowledge.embedder=null",
+        f"reranker={{model: {bert}, max_query_tokens: 24, max_passage_tokens: 48}}",
+    ]
+    pipeline = Pipeline(load_recipe(recipe_path, overrides), RunDirectory(str(tmp_path / "run")))
+    knowledge = pipeline.knowledge_artifact
+    version = write_base(
+        knowledge.path,
+        [[("p1", "", "The river Odra."), ("p2", "", "A river and a town."), ("p3", "", "A town.")]],
+    )
+    knowledge.seal(rows={}, counts={"knowledge_base_version": version.number})
+
+    def measured(*modes: str) -> list[dict[str, Any]]:
+        evaluate_retrieval(
+            recipe_path, run_dir=str(tmp_path / "run"), overrides=overrides, queries=tmp_path / "queries.jsonl",
+            judgements=tmp_path / "qrels.tsv", modes=modes, k=10, version=None, split="dev", out=tmp_path / "out.json",
+        )  # fmt: skip
+        found: list[dict[str, Any]] = json.loads((tmp_path / "out.json").read_text())
+        return found
+
+    with pytest.raises(UserError, match=r"artifact .*reranker/.* is not finished"):
+        measured("bm25", "reranker")
+    assert not (tmp_path / "out.json").exists()
+    config = pipeline.reranker_config
+    write_reranker(Path(pipeline.reranker_artifact.at(RERANKER_FOLDER)), config)
+    pipeline.reranker_artifact.seal(rows={})
+    made = write_here(
+        tmp_path / "made", knowledge.path, pipeline.reranker_artifact.at(RERANKER_FOLDER), config
+    )
+    shutil.copytree(made, pipeline.token_vectors_artifact.path)
+    (Path(pipeline.token_vectors_artifact.path) / "manifest.json").unlink()
+    pipeline.token_vectors_artifact.seal(rows={})
+    rows = measured("bm25", "reranker", "multivector")
+    assert [(row["mode"], row["n"]) for row in rows] == [("bm25", 1), ("reranker", 1), ("multivector", 1)]
+    # Both passages that the words find stay among three, whatever order random weights give them.
+    assert [row["hits@3"] for row in rows] == [1, 1, 1]
+    assert "multivector" in capsys.readouterr().out
 
 
 @pytest.mark.ray
