@@ -44,8 +44,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture(scope="session")
 def run(loop: asyncio.AbstractEventLoop) -> Callable[[Awaitable[Any]], Any]:
-    """Run something in that loop, at most half a minute."""
-    return lambda awaitable: loop.run_until_complete(asyncio.wait_for(awaitable, 30))
+    """Run something in that loop, at most two minutes."""
+    return lambda awaitable: loop.run_until_complete(asyncio.wait_for(awaitable, 120))
 
 
 @pytest.fixture(scope="session")
