@@ -21,11 +21,11 @@ class BiEncoder(Reranker):
     architecture: ClassVar[Architecture] = "bi_encoder"
 
     def vectors(self, texts: Padded) -> Tensor:
-        """``[N, D]``: the head's image of the mean over tokens without padding."""
+        """``[N, D]`` float32: the head's image of the mean over tokens without padding."""
         mask_NL1 = texts.mask_NL[..., None]
         hidden_NLH = self.encoder(texts)
         mean_NH = (hidden_NLH * mask_NL1).sum(dim=1) / mask_NL1.sum(dim=1)
-        vectors = self.head(mean_NH)
+        vectors = self.head(mean_NH).float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.config.normalised else vectors
 
     def scores(self, query_tokens: Sequence[Ids], passage_tokens: Sequence[Sequence[Ids]]) -> Tensor:
@@ -33,11 +33,11 @@ class BiEncoder(Reranker):
         counts = [len(of) for of in passage_tokens]
         device = self.encoder.device
         owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(device)
-        query_BD = self.vectors(self.encoder.single(query_tokens).to(device)).float()
+        query_BD = self.vectors(self.encoder.single(query_tokens).to(device))
         flat = list(chain.from_iterable(passage_tokens))
 
         def score(numbers: list[int]) -> Tensor:
-            passage_ND = self.vectors(self.encoder.single([flat[at] for at in numbers]).to(device)).float()
+            passage_ND = self.vectors(self.encoder.single([flat[at] for at in numbers]).to(device))
             return (query_BD[owner_N[numbers]] * passage_ND).sum(dim=1)
 
         return in_rows(in_chunks([len(ids) for ids in flat], score), counts)
@@ -47,7 +47,7 @@ class BiEncoder(Reranker):
         found = np.empty((len(tokens), self.config.dimensions), np.float32)
         for numbers in by_length([len(ids) + 2 for ids in tokens], batch_tokens):
             batch = self.encoder.single([tokens[at] for at in numbers]).to(self.encoder.device)
-            found[numbers] = self.vectors(batch).float().cpu().numpy()
+            found[numbers] = self.vectors(batch).cpu().numpy()
         return found
 
     def score(

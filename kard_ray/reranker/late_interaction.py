@@ -30,8 +30,8 @@ class LateInteraction(Reranker):
     architecture: ClassVar[Architecture] = "late_interaction"
 
     def vectors(self, texts: Padded) -> Tensor:
-        """``[N, L, D]`` in the encoder's precision; where the mask is 0, nothing of meaning."""
-        vectors = self.head(self.encoder(texts))
+        """``[N, L, D]`` float32; where the mask is 0, nothing of meaning."""
+        vectors = self.head(self.encoder(texts)).float()
         return torch.nn.functional.normalize(vectors, dim=-1) if self.config.normalised else vectors
 
     def scores(self, query_tokens: Sequence[Ids], passage_tokens: Sequence[Sequence[Ids]]) -> Tensor:
@@ -40,15 +40,13 @@ class LateInteraction(Reranker):
         device = self.encoder.device
         owner_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(device)
         queries = self.encoder.single(query_tokens).to(device)
-        query_BQD = self.vectors(queries).float()
+        query_BQD = self.vectors(queries)
         flat = list(chain.from_iterable(passage_tokens))
 
         def score(numbers: list[int]) -> Tensor:
             passages = self.encoder.single([flat[at] for at in numbers]).to(device)
             mine = owner_N[numbers]
-            return max_sim(
-                query_BQD[mine], queries.mask_NL[mine], self.vectors(passages).float(), passages.mask_NL
-            )
+            return max_sim(query_BQD[mine], queries.mask_NL[mine], self.vectors(passages), passages.mask_NL)
 
         return in_rows(in_chunks([len(ids) for ids in flat], score), counts)
 
@@ -65,7 +63,7 @@ class LateInteraction(Reranker):
         found: list[np.ndarray] = [np.empty(0)] * len(tokens)
         for numbers in by_length([len(ids) + 2 for ids in tokens], batch_tokens):
             batch = self.encoder.single([tokens[at] for at in numbers]).to(self.encoder.device)
-            vectors = self.vectors(batch).float().cpu().numpy()
+            vectors = self.vectors(batch).cpu().numpy()
             lengths = batch.mask_NL.sum(dim=1).tolist()
             for at, of_text, length in zip(numbers, vectors, lengths, strict=True):
                 found[at] = of_text[:length].copy()

@@ -17,7 +17,7 @@ from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.training.failures import why_training_failed
-from kard_ray.training.trainer import CPU_ENVIRONMENT, ShowProgress, Trainer, keep, scaling, storage_of
+from kard_ray.training.trainer import ShowProgress, Trainer, keep, scaling, storage_of
 
 VERSION = 1
 
@@ -46,13 +46,12 @@ def build_trainer(
             "knowledge_base": dict(knowledge_base or {}),
         },
         scaling_config=scaling(config.workers, cpus=config.cpus_per_worker, gpus=config.gpus_per_worker),
-        run_config=RunConfig(  # type: ignore[call-arg]
+        run_config=RunConfig(
             name=name,
             storage_path=storage,
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
             callbacks=list(callbacks) or [ShowProgress("train reranker")],  # type: ignore[list-item,arg-type]
-            worker_runtime_env={} if config.gpus_per_worker else {"env_vars": CPU_ENVIRONMENT},
         ),
     )
 

@@ -15,7 +15,7 @@ from kard_ray.reranker.model import new_reranker
 
 def late_interaction(bert_folder: Path, **fields: object) -> LateInteraction:
     torch.manual_seed(0)
-    fields = {"max_query_tokens": 24, "max_passage_tokens": 48} | fields
+    fields = {"max_query_tokens": 24, "max_passage_tokens": 48, "precision": "fp32"} | fields
     reranker = new_reranker(RerankerConfig(model=str(bert_folder), **fields))  # type: ignore[arg-type]
     assert isinstance(reranker, LateInteraction)
     return reranker.eval()

@@ -30,7 +30,7 @@ PASSAGES = [
 
 def reranker_of(bert_folder: Path, **fields: object) -> Reranker:
     torch.manual_seed(0)
-    fields = {"max_query_tokens": 24, "max_passage_tokens": 48} | fields
+    fields = {"max_query_tokens": 24, "max_passage_tokens": 48, "precision": "fp32"} | fields
     return new_reranker(RerankerConfig(model=str(bert_folder), **fields)).eval()  # type: ignore[arg-type]
 
 

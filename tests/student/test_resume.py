@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from kard_ray.runtime.artifacts import Artifact, Manifest
-from kard_ray.runtime.session import processes_of
 from kard_ray.student.tracking import CURVE
 from tests.e2e.world import REPOSITORY, environment, ray_folder, wait_until
 from tests.student.training_cases import CURRICULUM, artifact_of, student
+from tests.training.faults import a_worker_dies, registered_step
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(600)]
 
@@ -62,41 +55,6 @@ def assert_same_training(artifact: Artifact, manifest: Manifest, undisturbed: Ar
     events = EventAccumulator(artifact.at("tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [row["step"] for row in mine]
-
-
-def registered_step(artifact: Artifact) -> int:
-    """The step of the last checkpoint that a later attempt finds."""
-    parts = Path(artifact.at("_parts", "train"))
-    try:
-        names = re.findall(r"checkpoint_[\d_.-]+\d", (parts / "checkpoint_manager_snapshot.json").read_text())
-        return pq.read_metadata(parts / max(names) / "curve.parquet").num_rows if names else 0
-    except FileNotFoundError:  # none yet, or it was just replaced by the next one
-        return 0
-
-
-@contextmanager
-def a_worker_dies(when: Callable[[], bool]) -> Iterator[list[int]]:
-    """SIGKILL one of this cluster's training workers, by its id, once ``when()``; yields who was killed."""
-    session = Path(ray._private.worker._global_node.get_session_dir_path())
-    killed: list[int] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            if when():
-                for pid in processes_of(session):
-                    if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
-                        os.kill(pid, signal.SIGKILL)
-                        killed.append(pid)
-                        return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
