@@ -280,7 +280,17 @@ def _knowledge(pipeline: Pipeline, config: ServingConfig) -> KnowledgePlan:
     versions = [pinned, *(find_version(folder, tag) for tag in config.more_knowledge_versions)]
     for version in versions:
         check_indexes(folder, version.number)
-    mode = config.mode or _first_mode(recipe)
+    reranker = None
+    asked = config.mode in RERANKED or (config.mode is None and pipeline.uses_reranker)
+    if config.rerank and recipe.reranker is not None and (asked or pipeline.reranker_artifact.finished):
+        own = pinned.number == pipeline.knowledge_version
+        reranker = pipeline.trained_reranker(None if own else pinned.tag)
+    mode = config.mode or _first_mode(recipe, reranked=reranker is not None)
+    if mode in RERANKED and (reranker is None or (mode == "multivector" and reranker.token_vectors is None)):
+        raise UserError(
+            f"recipe field serving.mode: got {mode}, but the run has no reranker that can do it; use bm25 or train one "
+            "(docs/reranker.md)."
+        )
     if mode in ("vector", "hybrid") and read_settings(folder).embedder is None:
         raise UserError(
             f"recipe field serving.mode: got {mode}, but the knowledge base {folder} has no vectors; use bm25."
@@ -289,14 +299,15 @@ def _knowledge(pipeline: Pipeline, config: ServingConfig) -> KnowledgePlan:
         folder=folder,
         versions=tuple(dict.fromkeys(version.tag for version in versions)),
         retrieval=recipe.retrieval,
-        modes=tuple(dict.fromkeys([mode, "bm25"])),
+        modes=tuple(dict.fromkeys([mode, "bm25", *(["reranker"] if reranker is not None else [])])),
+        reranker=reranker,
     )
 
 
-def _first_mode(recipe: Recipe) -> str:
-    """How the recipe's predictions first search; without their reranker."""
+def _first_mode(recipe: Recipe, *, reranked: bool) -> str:
+    """How the recipe's predictions first search; ``reranked``: a reranker is there."""
     for source in recipe.prediction.sources:
         found = searched(source)
-        if found is not None and found.search not in RERANKED:
+        if found is not None and (reranked or found.search not in RERANKED):
             return found.search
     return "bm25"

@@ -55,7 +55,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {
+            sse.MEDIA_TYPE: {"schema": sse.schema("passages", "token", "restart", "answer", "error")}
+        },
         "description": "The answer, or its events.",
     }
 }

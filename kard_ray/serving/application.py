@@ -55,7 +55,7 @@ def build_application(plan: ServicePlan) -> serve.Application:
     reranker = None
     if knowledge.reranker is not None:
         reranker = _deployment(
-            SearchPart, "reranker", config, config.reranker, at_once=64, user_config=versions,
+            SearchPart, "reranker", config, config.reranker, at_once=64, user_config=versions[:1],
             arguments=(knowledge,), reranked=True,
         )  # fmt: skip
     feedback = _deployment(

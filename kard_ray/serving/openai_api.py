@@ -51,7 +51,7 @@ _NOTHING: dict[str, tuple[Any, ...]] = {
 def add_chat(api: FastAPI, service: Service, errors: Mapping[int | str, dict[str, Any]]) -> None:
     """Add the path to ``api``."""
     stream: dict[int | str, dict[str, Any]] = {
-        200: {"content": {sse.MEDIA_TYPE: {"schema": {"type": "string"}}}, "description": "The completion."}
+        200: {"content": {sse.MEDIA_TYPE: {"schema": sse.schema()}}, "description": "The completion."}
     }
 
     @api.post("/v1/chat/completions", response_model=ChatResponse, responses=dict(errors) | stream)

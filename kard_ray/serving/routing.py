@@ -78,11 +78,22 @@ class Routing(Frozen):
             "knowledge_version",
         )
 
-    def mode_for(self, wanted: str | None) -> str:
-        """How passages are found; raises ServiceError 422 for what this service cannot do."""
+    def mode_for(self, wanted: str | None, version: str) -> str:
+        """How passages of ``version`` are found; raises ServiceError 422 for what this service cannot do.
+
+        A reranker belongs to one version; of others the default is what its first stage does.
+        """
         if wanted is not None and wanted not in self.modes:
             raise invalid("mode", f"{wanted!r} is not served; there is {', '.join(self.modes)}.")
-        return wanted or self.mode
+        mode = wanted or self.mode
+        if mode in RERANKED and version != self.knowledge_version:
+            plain = [other for other in self.modes if other not in RERANKED]
+            if wanted is not None:
+                raise invalid(
+                    "mode", f"{wanted!r} is not served for version {version}; there is {', '.join(plain)}."
+                )
+            return plain[0]
+        return mode
 
     def _card(self, name: str) -> StudentCard:
         for card in self.students:

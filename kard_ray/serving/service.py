@@ -137,6 +137,7 @@ class Service:
                 asked = time.perf_counter()
                 ask = plan.ask(found, request_id, deadline)
                 written: Written | None = None
+                begun = False
                 if whole:
                     written = await self.parts.answer(card.engine, ask, deadline)
                 else:
@@ -145,6 +146,11 @@ class Service:
                             if isinstance(step, Written):
                                 written = step
                             else:
+                                if not begun and isinstance(step, Delta):
+                                    begun = True
+                                    self.metrics.first_token.observe(
+                                        time.perf_counter() - began, tags={"model": card.name}
+                                    )
                                 yield step
                 assert written is not None  # the last event of every stream that ends without an error
                 now = time.perf_counter()
@@ -169,7 +175,7 @@ class Service:
         if temperature is None and samples > 1 and card.temperature == 0:
             temperature = SELF_CONSISTENCY_TEMPERATURE
         version = self.routing.version(item.knowledge_version)
-        mode = self.routing.mode_for(item.mode)
+        mode = self.routing.mode_for(item.mode, version)
         fixed = item.seed is not None or (card.temperature if temperature is None else temperature) == 0
         key = (
             card.name, card.version, version, mode, k, samples, temperature, item.seed, item.filter, drawing,
@@ -312,11 +318,12 @@ class Service:
     ) -> RetrieveResponse:
         """Passages for a query."""
         began = time.perf_counter()
+        version = self.routing.version(request.knowledge_version)
         query = Query(
             text=request.query,
             k=request.k,
-            mode=self.routing.mode_for(request.mode),
-            version=self.routing.version(request.knowledge_version),
+            mode=self.routing.mode_for(request.mode, version),
+            version=version,
             filter=request.filter.model_dump(mode="json") if request.filter else None,
             request_id=request_id,
         )

@@ -16,4 +16,11 @@ def event(name: str | None, data: Mapping[str, Any] | str) -> bytes:
     return f"{lead}data: {text}\n\n".encode()
 
 
-COMMENT = b": \n\n"  # keeps a silent connection open
+def schema(*names: str) -> dict[str, Any]:
+    """JSON schema of one event for an OpenAPI document; without ``names`` it has none."""
+    named: dict[str, Any] = {"event": {"type": "string", "enum": list(names)}} if names else {}
+    return {
+        "type": "object",
+        "properties": {**named, "data": {"type": "string", "description": "One line of JSON."}},
+        "required": [*named, "data"],
+    }

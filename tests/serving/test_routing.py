@@ -54,9 +54,17 @@ def test_versions_and_modes_that_are_not_served_are_told() -> None:
     assert ROUTING.version("update-2") == "update-2"
     with pytest.raises(ServiceError, match="there is build-1, update-2"):
         ROUTING.version("update-3")
-    assert ROUTING.mode_for(None) == "bm25"
+    assert ROUTING.mode_for(None, "build-1") == "bm25"
     with pytest.raises(ServiceError, match="'vector' is not served"):
-        ROUTING.mode_for("vector")
+        ROUTING.mode_for("vector", "build-1")
+
+
+def test_a_reranker_belongs_to_one_version() -> None:
+    reranked = ROUTING.model_copy(update={"mode": "reranker", "modes": ("reranker", "bm25")})
+    assert reranked.mode_for(None, "build-1") == "reranker"
+    assert reranked.mode_for(None, "update-2") == "bm25"
+    with pytest.raises(ServiceError, match="not served for version update-2; there is bm25"):
+        reranked.mode_for("reranker", "update-2")
 
 
 def test_the_cache_forgets_what_was_not_used_for_longest() -> None:
