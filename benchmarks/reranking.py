@@ -42,7 +42,6 @@ from kard_ray.reranker.retrieval import Reranking
 from kard_ray.reranker.token_vectors import write_token_vectors
 from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
 from kard_ray.runtime.models import resolve_model
-from kard_ray.runtime.session import ClusterConfig, ray_session
 
 THREADS = 2
 CANDIDATES = 100
@@ -210,17 +209,16 @@ def measure(asked_for: argparse.Namespace, folder: Path) -> None:
     reranker = str(folder / "reranker")
     new_reranker(CONFIG).save(reranker)
     vectors, run = {}, RunDirectory(str(folder / "run"))
-    with ray_session(ClusterConfig(num_cpus=THREADS, object_store_mb=300)):
-        for dtype in ("float16", "int8"):
-            artifact = run.artifact(ArtifactSpec(stage=f"token_vectors/{dtype}", version=1, config={}))
-            with told(f"token vectors of {base.version.passages:,} passages, {dtype}"):
-                write_token_vectors(
-                    artifact, folder=base.folder, version=None, reranker_folder=reranker, dtype=dtype,
-                    workers=THREADS,
-                )  # fmt: skip
-            vectors[dtype] = artifact.path
-            size = (Path(artifact.path) / "vectors.npy").stat().st_size
-            print(f"  {size / 1e6:,.0f} MB of flat arrays, {artifact.manifest().counts['tokens']:,} tokens")
+    for dtype in ("float16", "int8"):
+        artifact = run.artifact(ArtifactSpec(stage=f"token_vectors/{dtype}", version=1, config={}))
+        with told(f"token vectors of {base.version.passages:,} passages, {dtype}"):
+            write_token_vectors(
+                artifact, folder=base.folder, version=None, reranker_folder=reranker, dtype=dtype, workers=0,
+                threads=THREADS,
+            )  # fmt: skip
+        vectors[dtype] = artifact.path
+        size = (Path(artifact.path) / "vectors.npy").stat().st_size
+        print(f"  {size / 1e6:,.0f} MB of flat arrays, {artifact.manifest().counts['tokens']:,} tokens")
     torch.set_num_threads(THREADS)
     peers = SentenceTransformers(resolve_model(MODEL).path, asked, texts)
     with told("the candidates' vectors in sentence-transformers"):

@@ -127,7 +127,8 @@ class Reranking:
     def _special_tokens(self) -> tuple[int, int]:
         """How many stand around one text, and around two that are read together."""
         encoder = self.model.encoder
-        return encoder.single([[]]).id_NL.shape[1], encoder.pairs([([], [])]).id_NL.shape[1]
+        # Counted by the mask: rows may be padded to a size that products like.
+        return int(encoder.single([[]]).mask_NL.sum()), int(encoder.pairs([([], [])]).mask_NL.sum())
 
     # -- all passages, without a first stage -------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from kard_ray.evaluation.query_cost import RerankerCost, query_flops
 from kard_ray.knowledge.embedding import Embedder, EmbedderConfig
 from kard_ray.knowledge.retrieval import KnowledgeBase
 from kard_ray.reranker.config import RerankerConfig
+from kard_ray.reranker.encoder import Padded
 from kard_ray.reranker.model import new_reranker
 from kard_ray.reranker.retrieval import Reranking
 from kard_ray.reranker.trained import Work
@@ -64,22 +65,37 @@ def test_a_rerankers_flops_are_those_that_torch_counts(
     question = "Is Norway larger?"
     found, (work,) = reranking.rerank_and_count([question], 3)
     assert found.num_rows == len(work.candidate_tokens) == 3
-    reranking.model.encoder.model.set_attn_implementation(
-        "eager"
-    )  # torch does not count the fused kernel of CPUs
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    pairs = [len(tokenizer(question, f"Norway\n{text}")["input_ids"]) for text in texts]
+    alone = [len(tokenizer(f"Norway\n{text}")["input_ids"]) for text in texts]
+    told = [work.query_tokens + each for each in work.candidate_tokens]
+    assert sorted(told if architecture == "cross_encoder" else work.candidate_tokens) == sorted(
+        pairs if architecture == "cross_encoder" else alone
+    )
+    model = reranking.model
+    model.encoder.model.set_attn_implementation("eager")  # torch does not count the fused kernel of CPUs
+
+    def encoded(tokens: int, *, head: bool = False) -> None:
+        one = torch.ones(1, tokens, dtype=torch.long)
+        vectors = model.encoder(Padded(one, one))
+        if head:
+            model.head(vectors)
+
     counter = FlopCounterMode(display=False)
-    passages = [f"Norway\n{text}" for text in texts]
+    query, candidates = work.query_tokens, work.candidate_tokens
     with counter, torch.inference_mode():
-        reranking.model.score([question], [passages], batch_tokens=1)  # each by itself: no padding
+        if architecture == "cross_encoder":
+            for each in candidates:
+                encoded(query + each)
+        else:
+            for tokens in (query, *candidates):
+                encoded(tokens, head=architecture == "late_interaction")
     counted = counter.get_total_flops()
-    # numpy's products of vectors, which torch does not see; and the head's of one vector, which are not counted here
-    head = 2 * reranking.model.head.weight.numel()
+    # The products of vectors, in numpy. One vector's way through the head is not counted.
     if architecture == "late_interaction":
-        counted += 2 * cost.dimensions * work.query_tokens * sum(work.candidate_tokens)
-    elif architecture == "cross_encoder":
-        counted -= 3 * head
-    else:
-        counted += 3 * 2 * cost.dimensions - 4 * head
+        counted += 2 * cost.dimensions * query * sum(candidates)
+    elif architecture == "bi_encoder":
+        counted += 2 * cost.dimensions * len(candidates)
     assert cost.flops(work) == counted
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from kard_ray.knowledge.passage import Document
-from kard_ray.knowledge.work_files import read_json_files
 from kard_ray.reranker import token_vectors
 from kard_ray.reranker.config import RerankerConfig
 from kard_ray.reranker.model import new_reranker
-from kard_ray.reranker.token_vectors import Plan, Range, TokenVectorWriter, write_token_vectors
+from kard_ray.reranker.token_vectors import write_token_vectors
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, RunDirectory
 from tests.knowledge.rows import passage_rows, write_base
 
@@ -57,22 +55,9 @@ def artifact_at(folder: Path) -> Artifact:
 
 
 def write_here(folder: Path, knowledge: str, reranker: str, config: RerankerConfig) -> str:
-    """The folder of the token vectors; what actors do is done in this process."""
-
-    def write_ranges(
-        ranges: Sequence[Range], plan: Plan, *, workers: int, label: str
-    ) -> list[dict[str, Any]]:
-        writer = TokenVectorWriter(plan, ranges)
-        for at in range(len(ranges)):
-            writer({"range": at})
-        records = read_json_files(plan.records_url, [part.name for part in ranges])
-        return [records[part.name] for part in ranges]
-
+    """The folder of the token vectors, made in several ranges and without Ray."""
     artifact = artifact_at(folder)
-    with (
-        patch.object(token_vectors, "_write_ranges", write_ranges),
-        patch.object(token_vectors, "_MIN_ROWS", 7),
-    ):
+    with patch.object(token_vectors, "_MIN_ROWS", 7):
         write_token_vectors(
             artifact,
             folder=knowledge,
@@ -80,6 +65,7 @@ def write_here(folder: Path, knowledge: str, reranker: str, config: RerankerConf
             reranker_folder=reranker,
             dtype=config.vector_dtype,
             precision=config.precision,
+            workers=0,
         )
     artifact.verify()
     return artifact.path
