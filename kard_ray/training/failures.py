@@ -15,6 +15,7 @@ _OUT_OF_MEMORY = (
     "MemoryError",
     "Cannot allocate memory",
     "memory usage threshold",
+    "running low on memory",
 )
 _DIED = ("ActorDiedError", "WorkerCrashedError", "ActorUnavailableError", "The actor died", "NodeDiedError")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray.train
 from fsspec.implementations.arrow import ArrowFSWrapper
-from ray._private.worker import get_dashboard_url
+from ray._private.services import get_webui_url_from_internal_kv
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -49,7 +49,7 @@ class Trainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
-        if get_dashboard_url():
+        if get_webui_url_from_internal_kv():  # get_dashboard_url names one in workers where there is none
             return callbacks
         return [c for c in callbacks if not isinstance(c, PlacementGroupCleanerCallback)]
 
