@@ -29,15 +29,23 @@ def test_special_tokens_stand_as_the_tokenizer_puts_them(bert_folder: Path) -> N
     assert one.id_NL[0][one.mask_NL[0] == 1].tolist() == encoder.tokenizer(first)["input_ids"]
     both = encoder.pairs([(plain[0], plain[1])])
     expected = encoder.tokenizer(first, second, return_token_type_ids=True)
-    assert both.id_NL[0].tolist() == expected["input_ids"]
+    length = len(expected["input_ids"])
+    assert both.mask_NL[0].tolist() == [1] * length + [0] * (both.id_NL.shape[1] - length)
+    assert both.id_NL[0, :length].tolist() == expected["input_ids"]
     assert both.type_NL is not None
-    assert both.type_NL[0].tolist() == expected["token_type_ids"]
+    assert both.type_NL[0, :length].tolist() == expected["token_type_ids"]
 
 
-def test_a_limit_counts_special_tokens(bert_folder: Path) -> None:
+def test_a_limit_counts_special_tokens_and_padding_stays_within_the_encoders_positions(
+    bert_folder: Path,
+) -> None:
     encoder = load_encoder(str(bert_folder), dtype=torch.float32)
     (ids,) = encoder.tokens(["larger " * 50], 10)
-    assert encoder.single([ids]).id_NL.shape == (1, 10)
+    assert encoder.single([ids]).mask_NL.sum() == 10
+    assert encoder.single([ids]).id_NL.shape == (1, 16)
+    long = encoder.single(encoder.tokens(["larger " * 500], 121))
+    assert long.id_NL.shape == (1, 128)
+    assert long.mask_NL.sum() == 121
 
 
 def test_an_encoder_without_all_of_its_weights_is_refused(bert_folder: Path, tmp_path: Path) -> None:
