@@ -23,7 +23,7 @@ from kard_ray.recipe import Recipe, override_recipe
 from kard_ray.runtime.artifacts import RunDirectory
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.engine import require_vllm
-from kard_ray.runtime.errors import UserError
+from kard_ray.runtime.errors import UserError, explain
 from kard_ray.runtime.models import resolve_model
 from kard_ray.serving.config import ServedStudent, ServingConfig
 from kard_ray.serving.plan import EnginePlan, KnowledgePlan, ServicePlan, StudentPlan
@@ -93,7 +93,10 @@ def serve(run_dir: str, *, overrides: Iterable[str]) -> None:
     try:
         ray_serve.start(http_options={"host": config.host, "port": config.port})
         _say(f"starting {', '.join(card.name for card in plan.routing.students)}")
-        ray_serve.run(build_application(plan), name=NAME, route_prefix="/", blocking=False)
+        try:
+            ray_serve.run(build_application(plan), name=NAME, route_prefix="/", blocking=False)
+        except RuntimeError as error:
+            raise UserError(explain(error) or _not_started(error)) from error
         _say(
             f"http://{_shown(config.host)}:{config.port} answers{'' if plan.tokens else ', and asks for no token'}"
         )
@@ -116,6 +119,11 @@ def _told_to_end() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, tell)
     return told
+
+
+def _not_started(error: RuntimeError) -> str:
+    told = str(error).splitlines()[0]
+    return f"the service did not start ({told}); logs/serve in Ray's session folder, /tmp/ray/session_latest, tells why."
 
 
 def _shown(host: str) -> str:

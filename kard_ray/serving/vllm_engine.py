@@ -25,7 +25,9 @@ from kard_ray.serving.engines import Draw, OnText
 from kard_ray.serving.logs import logger
 from kard_ray.serving.plan import EnginePlan
 
-_LOOK_SECONDS = 0.5  # between two looks at a hung engine
+_LOOK_SECONDS = 0.5  # between two looks at an engine that may hang
+_PATIENCE = 4  # times as long as one that is not at work
+_AT_WORK = 0.01  # share of a core that shows it is
 
 
 class VllmEngine:
@@ -162,11 +164,22 @@ class VllmEngine:
         return written, time.perf_counter() - began
 
     async def _watch(self) -> None:
-        """End this process when the engine does nothing although there is something to do."""
+        """End this process when the engine does nothing although there is something to do.
+
+        On a machine with too much to do an engine may take long for a step; as long as its processes get to work at
+        all, it has four times as long.
+        """
+        seen, worked = self._progress, _seconds_of_work()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self._open and time.monotonic() - self._progress > self.hung_after:
-                self._end(f"the engine has done nothing for {self.hung_after:g} seconds")
+            if not self._open or seen != self._progress:
+                seen, worked = self._progress, _seconds_of_work()
+                continue
+            silent = time.monotonic() - seen
+            if silent > _PATIENCE * self.hung_after or (
+                silent > self.hung_after and _seconds_of_work() - worked < _AT_WORK * silent
+            ):
+                self._end(f"the engine has done nothing for {silent:.0f} seconds")
 
     def _end(self, why: str) -> None:
         """End this process and the engine's, at once: Ray starts a new replica, and the ingress asks that one."""
@@ -177,6 +190,18 @@ class VllmEngine:
             except psutil.NoSuchProcess:
                 continue
         os._exit(1)
+
+
+def _seconds_of_work() -> float:
+    """CPU seconds that the engine's processes have taken."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 class _Written:

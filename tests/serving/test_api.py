@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 
+from kard_ray.serving.deadline import Deadline
 from kard_ray.serving.feedback import as_questions, read_feedback
+from kard_ray.serving.parts import Ask, Written
 from kard_ray.serving.plan import ServicePlan
 from kard_ray.serving.schemas import Answer
 from tests.serving.conftest import MakeApp, client_of
-from tests.serving.world import QUESTION, RIVERS
+from tests.serving.world import QUESTION, RIVERS, LocalParts
 
 Run = Callable[[Awaitable[Any]], Any]
 
@@ -248,3 +251,32 @@ def test_a_deadline_that_passes_is_told(post: Callable[..., httpx.Response]) -> 
     many = {"items": [{k: v for k, v in body.items() if k != "timeout_seconds"}] * 64, "timeout_seconds": 0.1}
     results = post("/v1/answers", many).json()["results"]
     assert "deadline" in {result["error"]["code"] for result in results if result["error"]}
+
+
+def test_a_canary_gets_its_share_and_nobody_sees_a_shadow(
+    run: Run, make_app: MakeApp, plan: ServicePlan, parts: LocalParts
+) -> None:
+    shares = {"traffic": {"kard": 1.0, "other": 1.0}, "shadow": "other", "shadow_share": 1.0}
+
+    class Counting(LocalParts):
+        asked: ClassVar[list[str]] = []
+
+        async def answer(self, engine: str, ask: Ask, deadline: Deadline) -> Written:
+            self.asked.append(engine)
+            return await super().answer(engine, ask, deadline)
+
+    async def ask() -> list[Any]:
+        app, service = make_app(routing=plan.routing.model_copy(update=shares))
+        service.parts = Counting(parts.searches, parts.students, parts.table)
+        async with client_of(app) as client:
+            bodies = [QUESTION | {"question": f"On which river does {number} lie?"} for number in range(16)]
+            answers = [(await client.post("/v1/answer", json=body)).json() for body in bodies]
+        await asyncio.gather(*service._shadows)
+        return answers
+
+    models = [answer["model"] for answer in run(ask())]
+    assert set(models) == {"kard", "other"}
+    assert Counting.asked.count("student-kard") == models.count("kard")
+    assert (
+        Counting.asked.count("student-other") == 16
+    )  # its own questions, and those of the other one beside it

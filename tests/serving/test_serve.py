@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -43,18 +44,9 @@ class Running:
     def client(self, **more: Any) -> httpx.Client:
         return httpx.Client(base_url=self.base, headers=self.headers, timeout=90, **more)
 
-    def replicas(self, deployment: str) -> dict[str, int]:
-        """Process ids of the running replicas, by replica id."""
-        from ray import serve
-
-        found = serve.status().applications["kard-ray"].deployments[deployment]
-        assert found.replica_states
-        from ray.util.state import list_actors  # noqa: F401
-
-        return _pids(deployment)
-
 
 def _pids(deployment: str) -> dict[str, int]:
+    """Process ids of the living replicas of a deployment, by their names."""
     import ray
 
     found = {}
@@ -81,7 +73,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, talking_t5: Path) -> Itera
 
     folder = tmp_path_factory.mktemp("service")
     plan = service_plan(folder, talking_t5, port=free_port(), cache_entries=0, requests_per_minute=100_000)
-    token = add_token(str(folder / "tokens.json"), "tester", at_once=100)
+    token = add_token(str(folder / "tokens.json"), "tester", at_once=1000)
     plan = replace(plan, tokens=str(folder / "tokens.json"))
     start_ray(ClusterConfig(num_cpus=4, object_store_mb=200), serve_environment(plan.config))
     try:
@@ -103,7 +95,9 @@ def test_without_a_token_nothing_answers_but_healthz(running: Running) -> None:
         for path in ("/-/routes", "/-/healthz"):  # Serve's own, which ask for no token
             assert client.get(path).status_code == 404
         assert client.post("/v1/answer", json=QUESTION).status_code == 401
-        assert client.get("/", auth=("anyone", running.headers["authorization"].split()[1])).status_code == 200
+        assert (
+            client.get("/", auth=("anyone", running.headers["authorization"].split()[1])).status_code == 200
+        )
 
 
 def test_answers_and_streams(running: Running) -> None:
@@ -207,5 +201,37 @@ def test_verdicts_survive_a_killed_writer(running: Running) -> None:
 
 
 def test_more_than_the_queue_holds_is_refused_at_once(running: Running) -> None:
-    body = {"items": [QUESTION | {"n": 16, "temperature": 1.0}] * 2}
-    assert body
+    async def rush() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=200)
+        async with httpx.AsyncClient(
+            base_url=running.base, headers=running.headers, timeout=90, limits=limits
+        ) as client:
+            body = QUESTION | {"n": 16, "temperature": 1.0}
+            return await asyncio.gather(*(client.post("/v1/answer", json=body) for _ in range(200)))
+
+    responses = asyncio.run(rush())
+    refused = [response for response in responses if response.status_code == 503]
+    assert {response.status_code for response in responses} == {200, 503}
+    for response in refused:
+        assert response.json()["error"]["code"] == "overloaded"
+        assert int(response.headers["retry-after"]) >= 1
+    with running.client() as client:
+        assert client.post("/v1/answer", json=QUESTION).status_code == 200
+
+
+def test_metrics_tell_of_all_replicas(running: Running) -> None:
+    wanted = ("ray_kard_ray_requests_total", "ray_kard_ray_lost_total", "ray_kard_ray_stage_seconds_bucket")
+    deadline = time.monotonic() + 60
+    with running.client() as client:
+        while True:  # Ray's agent gathers them every ten seconds
+            text = client.get("/metrics").text
+            if all(name in text for name in wanted):
+                break
+            assert time.monotonic() < deadline, text[:2000]
+            time.sleep(0.5)
+    assert not [
+        line
+        for line in text.splitlines()
+        if line and not line.lstrip("# ").startswith(("ray_", "HELP", "TYPE"))
+    ]
+    assert QUESTION["question"] not in text
