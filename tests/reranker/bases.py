@@ -35,9 +35,8 @@ def write_countries(folder: Path, passages: int = 30) -> str:
 
 
 def config_of(bert: Path, **fields: Any) -> RerankerConfig:
-    return RerankerConfig(
-        **({"model": str(bert), "max_query_tokens": 24, "max_passage_tokens": 48, "depth": 20} | fields)
-    )
+    small: dict[str, Any] = {"max_query_tokens": 24, "max_passage_tokens": 48, "depth": 20}
+    return RerankerConfig(**({"model": str(bert), "precision": "fp32"} | small | fields))
 
 
 def write_reranker(folder: Path, config: RerankerConfig, **knowledge_base: Any) -> str:
