@@ -123,7 +123,10 @@ def _told_to_end() -> threading.Event:
 
 def _not_started(error: RuntimeError) -> str:
     told = str(error).splitlines()[0]
-    return f"the service did not start ({told}); logs/serve in Ray's session folder, /tmp/ray/session_latest, tells why."
+    return (
+        f"the service did not start ({told}); "
+        "logs/serve in Ray's session folder, /tmp/ray/session_latest, tells why."
+    )
 
 
 def _shown(host: str) -> str:

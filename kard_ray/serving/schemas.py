@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from kard_ray.evaluation.sources import Search
 
@@ -33,7 +33,27 @@ Name = Annotated[
     str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@+-]*$")
 ]
 ShortText = Annotated[str, StringConstraints(max_length=200)]
-Seconds = Annotated[float, Field(ge=0.1, le=MAX_SECONDS)]
+
+
+def _whole(value: object) -> object:
+    """Refuse what JSON Schema does not call an integer, but Python reads as one: ``true`` and ``"3"``."""
+    if isinstance(value, bool | str):
+        raise ValueError("is no whole number")
+    return value
+
+
+def _day(value: object) -> object:
+    """Refuse what is no full date as JSON Schema writes it, but Python reads as one: a number of seconds, a time."""
+    if not isinstance(value, str) or len(value) != len("2000-12-31"):
+        raise ValueError("is no date such as 2000-12-31")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Day = Annotated[datetime.date, BeforeValidator(_day)]
+Seconds = Annotated[Number, Field(ge=0.1, le=MAX_SECONDS)]
 
 
 class Body(BaseModel):
@@ -53,14 +73,14 @@ class Filter(Body):
 
     source: Annotated[tuple[ShortText, ...], Field(max_length=1000)] = ()
     language: Annotated[tuple[ShortText, ...], Field(max_length=100)] = ()
-    date_from: datetime.date | None = None
-    date_to: datetime.date | None = None
+    date_from: Day | None = None
+    date_to: Day | None = None
 
 
 class Finding(Body):
     """How passages are found."""
 
-    k: Annotated[int, Field(ge=0, le=64)] | None = Field(
+    k: Annotated[Whole, Field(ge=0, le=64)] | None = Field(
         None, description="Passages that the student is shown."
     )
     mode: Search | None = None
@@ -74,11 +94,11 @@ class Item(Finding):
     question: QuestionText
     options: Options = ()
     model: Name | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = Field(
+    n: Annotated[Whole, Field(ge=1, le=MAX_SAMPLES)] | None = Field(
         None, description="Samples, of which the majority answers."
     )
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] | None = None
 
     @model_validator(mode="after")
     def _options_differ(self) -> Self:
@@ -90,7 +110,7 @@ class Item(Finding):
 class AnswerRequest(Item):
     """Body of ``POST /v1/answer``."""
 
-    stream: bool = False
+    stream: Flag = False
     timeout_seconds: Seconds | None = None
 
 
@@ -105,7 +125,7 @@ class RetrieveRequest(Body):
     """Body of ``POST /v1/retrieve``."""
 
     query: QuestionText
-    k: Annotated[int, Field(ge=1, le=MAX_RETRIEVED)] = 10
+    k: Annotated[Whole, Field(ge=1, le=MAX_RETRIEVED)] = 10
     mode: Search | None = None
     filter: Filter | None = None
     knowledge_version: Name | None = None
@@ -120,7 +140,7 @@ class FeedbackRequest(Body):
     question: QuestionText
     options: Options = ()
     answer: Annotated[str, StringConstraints(max_length=MAX_QUESTION_CHARACTERS)] | None = None
-    option: Annotated[int, Field(ge=0, lt=MAX_OPTIONS)] | None = None
+    option: Annotated[Whole, Field(ge=0, lt=MAX_OPTIONS)] | None = None
     rationale: Annotated[str, StringConstraints(max_length=20_000)] = ""
     passage_ids: Annotated[
         tuple[Annotated[str, StringConstraints(max_length=1000)], ...], Field(max_length=64)
@@ -315,7 +335,7 @@ class StreamOptions(BaseModel):
     """What a streamed completion tells at its end."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
-    include_usage: bool = False
+    include_usage: Flag = False
 
 
 class KardOptions(Finding):
@@ -336,11 +356,11 @@ class ChatRequest(Body):
 
     model: Name
     messages: Annotated[tuple[Message, ...], Field(min_length=1, max_length=MAX_MESSAGES)]
-    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    n: Annotated[Whole, Field(ge=1, le=MAX_SAMPLES)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
     stop: (
         Annotated[str, StringConstraints(min_length=1, max_length=100)]
         | Annotated[
@@ -348,25 +368,25 @@ class ChatRequest(Body):
         ]
         | None
     ) = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    stream: bool | None = False
+    seed: Annotated[Whole, Field(ge=0, lt=2**31)] | None = None
+    stream: Flag | None = False
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     kard: KardOptions = KardOptions()
     # taken, without effect
     user: Annotated[str, StringConstraints(max_length=512)] | None = None
     metadata: dict[str, Any] | None = None
-    store: bool | None = None
+    store: Flag | None = None
     service_tier: str | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: Flag | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     # refused unless they ask for nothing
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
+    frequency_penalty: Number | None = None
+    presence_penalty: Number | None = None
+    logit_bias: dict[str, Number] | None = None
+    logprobs: Flag | None = None
+    top_logprobs: Whole | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
     functions: list[Any] | None = None
