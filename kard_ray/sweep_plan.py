@@ -100,27 +100,52 @@ class Plan:
         """The pipeline of a trial."""
         return CellPipeline(self.recipe_of(values), self.base)
 
+    def together(self, values: Values) -> Values | None:
+        """``values``, with those of one more field where they do not go with the recipe's own; None: with none."""
+        if self.fault(values) is None:
+            return values
+        for name, others in self.config.space.items():
+            for value in others.probes() if name not in values else ():
+                if self.fault(values | {name: value}) is None:
+                    return values | {name: value}
+        return None
+
     @cached_property
     def sharing(self) -> list[str]:
-        """Fields whose values need artifacts of their own before the trial: candidates, or what questions find."""
-        before = {step.artifact.path for step in steps_before(self.pipeline({}), self.target)}
-        found = []
-        for name, values in self.config.space.items():
-            for value in values.probes():
-                if self.fault({name: value}) is not None:
-                    continue  # only together with other values
-                steps = steps_before(self.pipeline({name: value}), self.target)
-                if {step.artifact.path for step in steps} != before:
+        """Fields whose values need artifacts of their own before the trial: candidates, or what questions find.
+
+        A field may do so only with other values of another one that does.
+        """
+        found: list[str] = []
+        bases: list[Values] = [{}]
+        while bases:
+            base = bases.pop()
+            for name, values in self.config.space.items():
+                if name not in found and name not in base and self._needs_its_own(base, name):
                     found.append(name)
-                    break
+                    bases += [{name: value} for value in values.probes()]
         return found
+
+    def _needs_its_own(self, base: Values, name: str) -> bool:
+        """Whether any value of ``name``, beside those of ``base``, changes what a trial is made from."""
+        for value in self.config.space[name].probes():
+            values = self.together(base | {name: value})
+            if values is None:
+                continue
+            rest = {other: its for other, its in values.items() if other != name}
+            if self.fault(rest) is None and self._paths(values) != self._paths(rest):
+                return True
+        return False
+
+    def _paths(self, values: Values) -> set[str]:
+        return {step.artifact.path for step in steps_before(self.pipeline(values), self.target)}
 
     def shared_steps(self) -> list[Step]:
         """All that trials are made from, each once, in the order in which it is made."""
         found: dict[str, Step] = {}
         for values in (self.own, *combinations(self.config.space, self.sharing)):
-            if self.fault(values) is None:
-                for step in steps_before(self.pipeline(values), self.target):
+            if (whole := self.together(values)) is not None:
+                for step in steps_before(self.pipeline(whole), self.target):
                     found.setdefault(step.artifact.path, step)
         return list(found.values())
 
