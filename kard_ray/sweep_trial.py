@@ -108,13 +108,18 @@ def outcome(manifest: Manifest, recipe: Recipe, target: Target, metric: str) -> 
 
 
 def adopt(artifact: Artifact, folder: str) -> None:
-    """Move what the trial with the run directory ``folder`` has trained to ``artifact``, where its recipe has it."""
+    """Move what the trial with the run directory ``folder`` has trained to ``artifact``, where its recipe has it.
+
+    A move that was killed goes on with what is left.
+    """
     source = RunDirectory(folder).artifact(artifact.spec)
     if artifact.finished or not source.finished:
         return
     fs = artifact.run.fs
-    if fs.exists(artifact.path):
+    files = list(source.manifest().files)
+    left = [name for name in files if fs.exists(source.at(name))]
+    if len(left) == len(files) and fs.exists(artifact.path):
         fs.rm(artifact.path, recursive=True)  # an unfinished training of the same
-    for name in [*source.verify().files, MANIFEST]:  # the manifest last: before it nobody reads the others
+    for name in [*left, MANIFEST]:  # the manifest last: before it nobody reads the others
         fs.makedirs(posixpath.dirname(artifact.at(name)), exist_ok=True)
         fs.mv(source.at(name), artifact.at(name))

@@ -6,39 +6,19 @@ from typing import Any
 
 import pytest
 import ray
-import yaml
 
 from kard_ray.recipe import Recipe, load_recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.sweep import is_over, reason, sweep
-from kard_ray.sweep_plan import Plan, check_sharing, make_plan
+from kard_ray.sweep_plan import Plan, make_plan
 from kard_ray.sweep_report import best_recipe, write_sweep
-from kard_ray.sweep_trial import adopt, outcome, run_trial, steps_before, trained_step
+from kard_ray.sweep_trial import adopt, outcome, run_trial, trained_step
 from kard_ray.tuning.reports import final_result
 from kard_ray.tuning.run import OWN, VALUES
 from kard_ray.tuning.schedulers import NUMBER
 from kard_ray.tuning.trials import Point, TrialBook, TrialRecord
-
-RATE = {"log_uniform": [1e-5, 1e-3]}
-
-
-def recipe_with(recipe_path: str, sweep: dict[str, Any] | None, *overrides: str) -> Recipe:
-    changes = [
-        *overrides,
-        *([f"sweep={yaml.safe_dump(sweep, default_flow_style=True, sort_keys=False)}"] if sweep else []),
-    ]
-    return load_recipe(recipe_path, changes)
-
-
-def student_recipe(recipe_path: str, space: dict[str, Any], *overrides: str, **sweep: Any) -> Recipe:
-    group = {"target": "kard", "space": space} | sweep
-    held_out = [] if any("held_out" in override for override in overrides) else ["student.held_out=0.2"]
-    return recipe_with(recipe_path, group, *held_out, *overrides)
-
-
-def plan_of(recipe: Recipe) -> Plan:
-    return make_plan(recipe, RunDirectory(f"memory://{uuid.uuid4().hex}"))
+from tests.sweep_plans import RATE, plan_of, recipe_with, student_recipe
 
 
 def mistakes(recipe: Recipe) -> list[str]:
@@ -94,6 +74,34 @@ def test_every_mistake_of_a_space_is_told_at_once(recipe_path: str) -> None:
     assert len(lines) == 7
 
 
+def test_every_field_that_both_papers_vary_can_be_varied(recipe_path: str) -> None:
+    reranker = {
+        "reranker.learning_rate": RATE,
+        "reranker.rationale_temperature": {"log_uniform": [1, 20]},  # τ1
+        "reranker.question_temperature": {"log_uniform": [0.2, 4]},  # τ2
+        "reranker.by_rationale": {"choice": [16, 32]},  # κ1
+        "reranker.by_question": {"choice": [16, 32]},  # κ2
+        "reranker.candidates_per_step": {"choice": [4, 8]},
+        "reranker.lora_rank": {"choice": [0, 16]},
+        "reranker.architecture": {"choice": ["late_interaction", "bi_encoder", "cross_encoder"]},  # pooling
+        "reranker.normalised": {"choice": [True, False]},
+    }
+    assert len(plan_of(recipe_with(recipe_path, {"space": reranker}, "reranker={}")).own) == len(reranker)
+    student = {
+        "student.learning_rate": RATE,
+        "student.epochs": {"choice": [4, 8]},
+        "student.passages": {"integers": [1, 5]},  # k
+        "student.rationales": {"integers": [1, 5]},  # l
+        "student.lora_rank": {"choice": [0, 32]},
+        "student.warmup_fraction": {"uniform": [0, 0.2]},
+        "student.micro_batch_tokens": {"choice": [2048, 8192]},  # packing length
+        "curriculum.schedule.shape": {"choice": ["linear", "exp"]},
+        "curriculum.schedule.stages": {"choice": [3, 4]},  # T
+    }
+    recipe = student_recipe(recipe_path, student, "student.methods=[skintern]", target="skintern")
+    assert len(plan_of(recipe).own) == len(student)
+
+
 def test_only_what_is_trained_can_be_swept(recipe_path: str) -> None:
     methods = "student.methods=[kard, zero_shot]"
     (line,) = mistakes(
@@ -147,56 +155,6 @@ def test_a_grid_needs_single_values_and_grace_must_end_before_trainings_do(recip
         plan_of(student_recipe(recipe_path, space | {"student.epochs": {"choice": [1, 8]}}, grace=3)).longest
         == 8
     )
-
-
-# -- what trials share --
-
-
-def labels(plan: Plan) -> list[str]:
-    return [step.label for step in plan.shared_steps()]
-
-
-def test_what_trials_are_made_from_is_made_once(recipe_path: str) -> None:
-    space = {"student.learning_rate": RATE, "student.passages": {"integers": [1, 5]}}
-    plan = plan_of(student_recipe(recipe_path, space, "student.methods=[kard, std_cot, finetune]"))
-    assert labels(plan) == ["benchmark", "knowledge", "rationales", "silver"]
-    assert plan.sharing == []
-    check_sharing(plan)
-
-
-def test_values_that_need_artifacts_of_their_own_have_them_made_before_the_trials(recipe_path: str) -> None:
-    space = {
-        "reranker.learning_rate": RATE,
-        "reranker.by_rationale": {"choice": [8, 16]},
-        "reranker.by_question": {"integers": [4, 12], "step": 4},
-    }
-    plan = plan_of(recipe_with(recipe_path, {"space": space}, "reranker={}"))
-    assert sorted(plan.sharing) == ["reranker.by_question", "reranker.by_rationale"]
-    check_sharing(plan)
-    # Six of the space, and the recipe's own.
-    assert labels(plan) == ["benchmark", "knowledge", "rationales", *["candidates"] * 7]
-    for values in ({"reranker.by_rationale": 8, "reranker.by_question": 12}, {}):
-        made = {step.artifact.path for step in plan.shared_steps()}
-        assert {step.artifact.path for step in steps_before(plan.pipeline(values), plan.target)} <= made
-
-
-def test_too_many_artifacts_before_the_trials_are_refused(recipe_path: str) -> None:
-    space = {"reranker.by_rationale": {"integers": [8, 64]}, "reranker.by_question": {"integers": [8, 64]}}
-    plan = plan_of(recipe_with(recipe_path, {"space": space}, "reranker={}"))
-    with pytest.raises(UserError, match="these have 3,249 of combinations where 64 are allowed; give a cho"):
-        check_sharing(plan)
-
-
-def test_values_that_do_not_go_together_are_known(recipe_path: str) -> None:
-    space = {
-        "reranker.by_rationale": {"choice": [2, 32]},
-        "reranker.candidates_per_step": {"choice": [4, 40]},
-    }
-    plan = plan_of(recipe_with(recipe_path, {"space": space}, "reranker={by_question: 8}"))
-    assert plan.fault({"reranker.by_rationale": 32, "reranker.candidates_per_step": 40}) is None
-    told = plan.fault({"reranker.by_rationale": 2, "reranker.candidates_per_step": 40})
-    assert told is not None
-    assert "candidates_per_step is 40, but there are at most" in told
 
 
 # -- identity --
@@ -285,8 +243,36 @@ def test_the_best_model_goes_where_its_recipe_looks_for_it(recipe_path: str) -> 
     adopt(mine, book.url_of(3))
     assert mine.verify().files == {"model/weights": 1}
     assert not mine.run.fs.exists(mine.at("_parts"))
-    adopt(mine, book.url_of(3))  # once more, after a kill in between
+    adopt(mine, book.url_of(3))  # once more
     assert mine.read_text("model/weights") == "x"
+
+
+def test_a_model_whose_move_was_killed_arrives_with_the_next_call(
+    recipe_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(student_recipe(recipe_path, {"student.epochs": {"choice": [2, 4]}}))
+    book = TrialBook(plan.base.run, plan.artifact.path)
+    mine = trained_step(plan.pipeline({"student.epochs": 4.0}), plan.target).artifact
+    theirs = RunDirectory(book.url_of(3)).artifact(mine.spec)
+    theirs.write_text("curve", "y")
+    finished(theirs)
+    move = mine.run.fs.mv
+    for _ in theirs.manifest().files:  # killed behind each of them, the second time before the manifest
+        moved: list[str] = []
+
+        def moves_one(source: str, target: str, moved: list[str] = moved) -> None:
+            if moved:
+                raise KeyboardInterrupt
+            moved.append(target)
+            move(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mine.run.fs, "mv", moves_one)
+            with pytest.raises(KeyboardInterrupt):
+                adopt(mine, book.url_of(3))
+        assert not mine.finished
+    adopt(mine, book.url_of(3))
+    assert mine.verify().files == {"curve": 1, "model/weights": 1}
 
 
 # -- what is left behind --
