@@ -89,7 +89,7 @@ class RerankerConfig(Frozen):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> RerankerConfig:
-        if self.by_question and self.candidates_per_step > self.by_rationale + self.by_question:
+        if self.candidates_per_step > self.by_rationale + self.by_question:
             raise ValueError(
                 f"candidates_per_step is {self.candidates_per_step}, but there are at most by_rationale + by_question "
                 f"= {self.by_rationale + self.by_question} candidates; lower the one or raise the others"
