@@ -95,6 +95,22 @@ def test_two_workers_and_small_forward_passes_learn_the_same_also_after_one_was_
     assert_same_training(artifact, undisturbed[0])
 
 
+def test_the_next_call_goes_on_where_a_training_has_ended(
+    undisturbed: tuple[Artifact, Manifest], bert_folder: Path, tmp_path: Path
+) -> None:
+    artifact = artifact_of(tmp_path)
+    with (
+        a_worker_dies(lambda: registered_step(artifact) >= 10) as killed,
+        pytest.raises(UserError, match="died without an error of its own"),
+    ):
+        reranker(tmp_path, bert_folder, **LEARNS, checkpoint_seconds=0)
+    assert killed
+    assert not artifact.finished
+    _, manifest = reranker(tmp_path, bert_folder, **LEARNS)
+    assert 10 <= manifest.counts["resumed_at_step"] < manifest.counts["steps"]
+    assert_same_training(artifact, undisturbed[0])
+
+
 def test_the_other_architectures_and_losses_learn_too(bert_folder: Path, tmp_path: Path) -> None:
     settings: list[dict[str, Any]] = [
         {"architecture": "cross_encoder", "loss": "cross_entropy", "epochs": 8, "annealing": False},
