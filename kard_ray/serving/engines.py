@@ -36,7 +36,7 @@ class Engine(Protocol):
         ...
 
     async def probe(self) -> None:
-        """Write one token; returns when that is done."""
+        """Write one token; returns when that is done, or at once when others' tokens show that it can."""
         ...
 
 

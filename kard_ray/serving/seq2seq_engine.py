@@ -14,6 +14,8 @@ from kard_ray.runtime.seq2seq import Seq2SeqModel
 from kard_ray.serving.engines import Draw, OnText
 from kard_ray.serving.plan import EnginePlan
 
+_LEAST_TEMPERATURE = 0.01  # as in vLLM: logits divided by less overflow, and nothing can be drawn from them
+
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Asked:
@@ -43,16 +45,19 @@ class Seq2SeqEngine:
 
     async def reply(self, request: Request, draw: Draw, adapter: str, on_text: OnText | None) -> Reply:
         """See Engine."""
+        return await self._ask(request, draw, on_text, at=len(self._waiting))
+
+    async def probe(self) -> None:
+        """See Engine; before all that waits, because a long queue is no sign of a hung model."""
+        draw = Draw(temperature=0.0, top_p=1.0, top_k=0, max_tokens=1, stop=(), log_probs=False)
+        await self._ask(Write(prompt_ids=[0]), draw, None, at=0)
+
+    async def _ask(self, request: Request, draw: Draw, on_text: OnText | None, *, at: int) -> Reply:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Asked(request=request, draw=draw, on_text=on_text, answer=answer))
+        self._waiting.insert(at, _Asked(request=request, draw=draw, on_text=on_text, answer=answer))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
         return await answer
-
-    async def probe(self) -> None:
-        """See Engine."""
-        draw = Draw(temperature=0.0, top_p=1.0, top_k=0, max_tokens=1, stop=(), log_probs=False)
-        await self.reply(Write(prompt_ids=[0]), draw, "", None)
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -96,7 +101,7 @@ class Seq2SeqEngine:
         if draw.temperature > 0:
             drawn.drawing |= {
                 "do_sample": True,
-                "temperature": draw.temperature,
+                "temperature": max(draw.temperature, _LEAST_TEMPERATURE),
                 "top_p": draw.top_p,
                 "top_k": draw.top_k,
             }

@@ -75,7 +75,9 @@ class VllmEngine:
         return await self._score(request, lora)
 
     async def probe(self) -> None:
-        """See Engine."""
+        """See Engine. Whether one that is at work hangs is seen by :meth:`_watch`; here it would wait for its turn."""
+        if self._open:
+            return
         parameters = SamplingParams(
             max_tokens=1, temperature=0.0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
