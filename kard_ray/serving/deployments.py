@@ -14,9 +14,6 @@ from kard_ray.serving.retriever import Searches
 if TYPE_CHECKING:
     from kard_ray.serving.student import Student
 
-_LOOK_SECONDS = 0.5  # between two looks at parts that are starting
-_STATE_SECONDS = 5.0
-
 
 class SearchPart:
     """The retriever, and with ``reranked`` the reranker, which does its own first stage."""
@@ -110,6 +107,10 @@ class FeedbackPart:
     async def state(self) -> str | None:
         """Why it is not ready, or None."""
         return self.table.broken
+
+    async def check_health(self) -> None:
+        """Write, if that has failed before. A full disk is no reason to start anew; a write that hangs is."""
+        await self.table.probe()
 
 
 def without_students(plan: EnginePlan) -> EnginePlan:

@@ -43,7 +43,7 @@ FEEDBACK = pa.schema(
         pa.field("comment", pa.string()),
     ]
 )
-_FRAGMENTS = 200  # a table of more is merged when the service starts
+_FRAGMENTS = 200  # a table of more is merged
 _KEPT = timedelta(hours=1)  # versions that a reader may still look at
 
 
@@ -53,14 +53,12 @@ class FeedbackTable:
     def __init__(self, folder: str) -> None:
         """Raises UserError when it cannot be written."""
         self.uri = os.path.join(folder, TABLE)
+        self._fragments = 0
         try:
             os.makedirs(folder, exist_ok=True)
             if not os.path.isdir(self.uri):
                 lance.write_dataset(FEEDBACK.empty_table(), self.uri, mode="create")
-            table = lance.dataset(self.uri)
-            if len(table.get_fragments()) > _FRAGMENTS:
-                table.optimize.compact_files()
-                table.cleanup_old_versions(_KEPT)
+            self._append([])
         except OSError as error:
             if not os.path.isdir(self.uri) or "already exists" not in str(error):
                 raise UserError(
@@ -79,6 +77,17 @@ class FeedbackTable:
             self._working = asyncio.create_task(self._work())
         await answer
 
+    async def probe(self) -> None:
+        """Try again to write, if that has failed: without it a table that nobody writes to would stay broken."""
+        if self.broken is None:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._append, [])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the table is still broken
+            self.broken = _broken(error)
+        else:
+            self.broken = None
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
@@ -86,7 +95,7 @@ class FeedbackTable:
             try:
                 await loop.run_in_executor(self._thread, self._append, [row for row, _ in batch])
             except Exception as error:  # noqa: BLE001 - told to each of those whose row was not kept
-                self.broken = f"verdicts cannot be kept ({type(error).__name__})."
+                self.broken = _broken(error)
                 logger.error("verdicts could not be kept", exc_info=error)
                 for _, answer in batch:
                     if not answer.done():
@@ -96,9 +105,29 @@ class FeedbackTable:
                 for _, answer in batch:
                     if not answer.done():
                         answer.set_result(None)
+                await loop.run_in_executor(self._thread, self._merge)
 
     def _append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        lance.write_dataset(pa.Table.from_pylist(list(rows), schema=FEEDBACK), self.uri, mode="append")
+        """One commit; without rows it only shows that the table can be written."""
+        table = lance.write_dataset(
+            pa.Table.from_pylist(list(rows), schema=FEEDBACK), self.uri, mode="append"
+        )
+        self._fragments = len(table.get_fragments())
+
+    def _merge(self) -> None:
+        """Make few pieces of many, and forget old versions: each commit writes down all pieces that there are."""
+        if self._fragments <= _FRAGMENTS:
+            return
+        try:
+            table = lance.dataset(self.uri)
+            table.optimize.compact_files()
+            table.cleanup_old_versions(_KEPT)
+        except Exception as error:  # noqa: BLE001 - rows are kept all the same; tried again after the next one
+            logger.error("the table of verdicts could not be merged", exc_info=error)
+
+
+def _broken(error: Exception) -> str:
+    return f"verdicts cannot be kept ({type(error).__name__})."
 
 
 def read_feedback(folder: str) -> pa.Table:
