@@ -17,9 +17,9 @@ from kard_ray.knowledge.fragments import is_in
 from kard_ray.knowledge.indexes import check_indexes
 from kard_ray.knowledge.retrieval import KnowledgeBase, Mode
 from kard_ray.runtime.errors import UserError
-from kard_ray.serving.errors import unavailable
+from kard_ray.serving.errors import ServiceError, unavailable
 from kard_ray.serving.logs import logger, told
-from kard_ray.serving.parts import Found, Query
+from kard_ray.serving.parts import NOT_READY, Found, Query
 from kard_ray.serving.plan import KnowledgePlan
 from kard_ray.serving.routing import RERANKED
 
@@ -72,8 +72,7 @@ class Searches:
                 await loop.run_in_executor(self._threads, self._search_for_probe, version)
         except Exception as error:  # noqa: BLE001 - whatever it is, the part is not ready, and tries to mend itself
             self._fail(error)
-            self._open.clear()
-            self._rerankings.clear()
+            await loop.run_in_executor(self._threads, self._close)
         else:
             self.broken = None
 
@@ -93,14 +92,22 @@ class Searches:
                 try:
                     found = await loop.run_in_executor(self._threads, self._search, queries)
                 except Exception as error:  # noqa: BLE001 - told to each of those that wait for this search
-                    self._fail(error)
+                    why = self._refusal(queries[0], error)
                     for _, answer in group:
                         if not answer.done():
-                            answer.set_exception(unavailable("the knowledge base"))
+                            answer.set_exception(why)
                 else:
                     for (_, answer), one in zip(group, found, strict=True):
                         if not answer.done():
                             answer.set_result(one)
+
+    def _refusal(self, query: Query, error: Exception) -> ServiceError:
+        """What those that wait are told. A reranker fits one version: that of another may be starting, or leaving."""
+        if self.reranked and query.version not in self.versions:
+            sentence = f"the reranker of version {query.version} is not loaded yet."
+            return ServiceError(503, NOT_READY, sentence, None, 1)
+        self._fail(error)
+        return unavailable("the knowledge base")
 
     def _fail(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, UserError) else type(error).__name__
@@ -150,6 +157,10 @@ class Searches:
                 self._base(version), trained.folder, trained.token_vectors, trained.config
             )
         return self._rerankings[version]
+
+    def _close(self) -> None:
+        self._open.clear()
+        self._rerankings.clear()
 
     def _try(self, version: str) -> None:
         """Open ``version``, check its indexes, and search it once in every way that is served."""

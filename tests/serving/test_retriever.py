@@ -7,14 +7,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import lance
 import pytest
 
+from kard_ray.knowledge.fragments import table_uri
+from kard_ray.knowledge.indexes import make_bm25_index
 from kard_ray.knowledge.retrieval import KnowledgeBase, RetrievalConfig
+from kard_ray.knowledge.settings import read_settings
+from kard_ray.knowledge.versions import record_version
 from kard_ray.reranker.retrieval import Reranking
 from kard_ray.reranker.trained import TrainedReranker
 from kard_ray.runtime.errors import UserError
 from kard_ray.serving.errors import ServiceError
-from kard_ray.serving.parts import Found, Query
+from kard_ray.serving.parts import NOT_READY, Found, Query
 from kard_ray.serving.plan import KnowledgePlan
 from kard_ray.serving.retriever import Searches
 from tests.reranker.bases import config_of, write_countries, write_reranker
@@ -79,6 +84,33 @@ def test_a_version_that_is_not_there_or_not_indexed_does_not_start(base: Path, t
         Searches(plan_of(base), reranked=False)
 
 
+def test_another_version_is_opened_beside_the_one_that_is_served(base: Path, run: Run) -> None:
+    whole, smaller = "build-1", without_arlen(base)
+    searches = Searches(plan_of(base, versions=()), reranked=False)
+    run(searches.serve_versions([whole]))
+
+    async def change() -> list[Found]:
+        def asked(version: str, times: int) -> list[asyncio.Task[Found]]:
+            return [asyncio.create_task(searches.find(query("Arlen", version=version))) for _ in range(times)]
+
+        tasks = asked(whole, 20)
+        changed = asyncio.create_task(searches.serve_versions([smaller]))
+        tasks += asked(smaller, 20)
+        await changed
+        return await asyncio.gather(*tasks, *asked(whole, 1))  # the last one was chosen before the change
+
+    assert [len(found.passages) for found in run(change())] == [2] * 20 + [0] * 20 + [2]
+
+
+def without_arlen(folder: Path) -> str:
+    """The tag of a second version of the knowledge base, without the passages on one town."""
+    table = lance.dataset(table_uri(str(folder)))
+    table.delete("title LIKE '%Arlen%'")
+    number = lance.dataset(table.uri).version
+    make_bm25_index(str(folder), number, read_settings(str(folder)), workers=1)
+    return record_version(str(folder), number, "update", removed=2).tag
+
+
 def test_who_gives_up_waiting_holds_up_nobody(base: Path, run: Run) -> None:
     searches = Searches(plan_of(base), reranked=False)
 
@@ -112,6 +144,10 @@ def test_the_reranker_orders_as_it_does_elsewhere(tmp_path: Path, run: Run) -> N
         assert [p["passage_id"] for p in found.passages] == [row["passage_id"] for row in rows]
         assert found.rerank > 0
         assert all("source" in passage for passage in found.passages)
+    with pytest.raises(ServiceError) as refused:  # another replica may have the one of that version already
+        run(searches.find(query(texts[0], mode="reranker", version="update-2")))
+    assert refused.value.code == NOT_READY
+    assert searches.broken is None
     other = write_reranker(tmp_path / "other", config, knowledge_base_tag="update-2")
     with pytest.raises(UserError, match="learned from version update-2"):
         Searches(plan_of(knowledge, modes=("reranker",), reranker=TrainedReranker(
