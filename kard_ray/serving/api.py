@@ -104,7 +104,7 @@ def _add_questions(api: FastAPI, service: Service) -> None:
         """Answer up to 256 questions."""
         state = request.state
         if len(body.items) > 1:
-            service.limits.take(state.token, state.per_minute, count=len(body.items) - 1)
+            service.limits.take(state.token, state.per_minute, beside=len(body.items) - 1)
         results = await service.batch(body, state.request_id, service.deadline(body.timeout_seconds))
         return BatchResponse(results=results)
 

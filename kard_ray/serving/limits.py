@@ -26,9 +26,10 @@ class TokenLimits:
 
     uses: dict[str, _Use] = field(default_factory=dict)
 
-    def take(self, name: str, per_minute: int, *, count: int = 1, now: float | None = None) -> None:
-        """Count ``count`` requests of ``name``; raises ServiceError 429, with the time to wait, if they are too many.
+    def take(self, name: str, per_minute: int, *, beside: int = 0, now: float | None = None) -> None:
+        """Count a request of ``name``; raises ServiceError 429, with the time to wait, if it is one too many.
 
+        ``beside``: instead, count that many questions of a batch beside the request itself, which is counted already.
         The bucket holds a tenth of a minute's requests and at least ten. A batch may take more than is in it, and is
         paid for by waiting longer afterwards.
         """
@@ -37,15 +38,12 @@ class TokenLimits:
         use = self.uses.setdefault(name, _Use(left=size, at=now))
         use.left = min(size, use.left + (now - use.at) * per_minute / 60)
         use.at = now
-        needed = (
-            1.0 if count == 1 else 0.0
-        )  # what a batch counts beside the request itself, which was taken already
-        if use.left < needed:
+        if not beside and use.left < 1:
             wait = math.ceil((1.0 - use.left) * 60 / per_minute)
             raise ServiceError(
                 429, "rate_limited", f"this token may ask {per_minute} times a minute.", None, max(1, wait)
             )
-        use.left -= count
+        use.left -= beside or 1
 
     @contextmanager
     def open(self, name: str, at_once: int) -> Iterator[None]:

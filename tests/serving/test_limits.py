@@ -28,11 +28,21 @@ def test_a_burst_is_allowed_and_then_the_rate() -> None:
 def test_a_batch_is_let_in_and_paid_for_later() -> None:
     limits = TokenLimits()
     limits.take("a", 600, now=0.0)
-    limits.take("a", 600, count=255, now=0.0)
+    limits.take("a", 600, beside=255, now=0.0)
     with pytest.raises(ServiceError) as refused:
         limits.take("a", 600, now=1.0)
     assert refused.value.retry_after == 19  # 256 were taken, 60 were there, 10 a second come back
     limits.take("a", 600, now=20.0)
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_a_batch_is_let_in_with_the_last_request_that_was_left(more: int) -> None:
+    limits = TokenLimits()
+    for _ in range(10):
+        limits.take("a", 60, now=0.0)
+    limits.take("a", 60, beside=more, now=0.0)
+    with pytest.raises(ServiceError):
+        limits.take("a", 60, now=0.5)
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=200), st.integers(1, 1000))
