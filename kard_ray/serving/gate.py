@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from kard_ray.serving.deadline import Deadline
@@ -17,8 +17,9 @@ _WEIGHT = 0.1  # of the newest question in the mean time that a question takes
 class Gate:
     """Lets ``running`` questions in; ``queued`` more wait in order, and any other is refused at once."""
 
-    def __init__(self, running: int, queued: int) -> None:
-        self.limit, self.queued = running, queued
+    def __init__(self, running: int, queued: int, *, changed: Callable[[], None] = lambda: None) -> None:
+        """``changed`` is called when a question has come in, has left, or has begun or ceased to wait."""
+        self.limit, self.queued, self.changed = running, queued, changed
         self.running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._patient: deque[asyncio.Future[None]] = deque()
@@ -48,6 +49,7 @@ class Gate:
         arrived = loop.time()
         if self.running < self.limit and not self._waiting:
             self.running += 1
+            self.changed()
         elif patient:
             await self._wait(self._patient, deadline)
         elif len(self._waiting) < self.queued:
@@ -64,6 +66,7 @@ class Gate:
     async def _wait(self, queue: deque[asyncio.Future[None]], deadline: Deadline) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        self.changed()
         try:
             async with deadline.hold():
                 await turn
@@ -72,6 +75,7 @@ class Gate:
                 self._leave()  # its turn had come in the same moment: it goes to the next one
             elif turn in queue:
                 queue.remove(turn)
+                self.changed()
             raise
 
     def _leave(self) -> None:
@@ -79,5 +83,7 @@ class Gate:
             turn = queue.popleft()
             if not turn.done():  # else whoever waited has just given up
                 turn.set_result(None)  # the place is handed on
-                return
-        self.running -= 1
+                break
+        else:
+            self.running -= 1
+        self.changed()

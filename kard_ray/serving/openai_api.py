@@ -18,6 +18,7 @@ from kard_ray.serving import sse
 from kard_ray.serving.errors import ServiceError, invalid
 from kard_ray.serving.parts import Delta, Restart, Written
 from kard_ray.serving.schemas import (
+    CONTROL,
     MAX_QUESTION_CHARACTERS,
     Answer,
     ChatMessage,
@@ -84,7 +85,7 @@ def item_of(body: ChatRequest) -> Item:
     text = asked[-1].text if asked else ""
     if not text.strip():
         raise invalid("messages", "there is no message of the user with text.")
-    if len(text) > MAX_QUESTION_CHARACTERS or any(ord(c) < 32 and c not in "\t\n\r" for c in text):
+    if len(text) > MAX_QUESTION_CHARACTERS or CONTROL.search(text):
         raise invalid(
             "messages", f"a question has up to {MAX_QUESTION_CHARACTERS} characters, none of them control."
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from kard_ray.evaluation.sources import Search
 
@@ -21,13 +22,24 @@ MAX_MESSAGES = 64
 
 # No control characters but white space, and something other than white space.
 _CONTROL = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+CONTROL = re.compile(rf"[{_CONTROL}]")
 TEXT_PATTERN = rf"^[^{_CONTROL}]*[^{_CONTROL}\s][^{_CONTROL}]*$"
 
 Text = Annotated[str, StringConstraints(min_length=1, pattern=TEXT_PATTERN)]
 QuestionText = Annotated[Text, StringConstraints(max_length=MAX_QUESTION_CHARACTERS)]
 OptionText = Annotated[Text, StringConstraints(max_length=MAX_OPTION_CHARACTERS)]
+
+
+def _different(options: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(options)) != len(options):
+        raise ValueError("two of them are the same")
+    return options
+
+
 Options = Annotated[
-    tuple[OptionText, ...], Field(max_length=MAX_OPTIONS, json_schema_extra={"uniqueItems": True})
+    tuple[OptionText, ...],
+    Field(max_length=MAX_OPTIONS, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_different),
 ]
 Name = Annotated[
     str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@+-]*$")
@@ -99,12 +111,6 @@ class Item(Finding):
     )
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     seed: Annotated[Whole, Field(ge=0, lt=2**31)] | None = None
-
-    @model_validator(mode="after")
-    def _options_differ(self) -> Self:
-        if len(set(self.options)) != len(self.options):
-            raise ValueError("options: two of them are the same")
-        return self
 
 
 class AnswerRequest(Item):

@@ -80,7 +80,7 @@ class Service:
     ) -> None:
         self.config, self.parts, self.routing = config, parts, routing
         self.metrics = metrics or Metrics()
-        self.gate = Gate(config.max_running, config.max_queued)
+        self.gate = Gate(config.max_running, config.max_queued, changed=self._gauge)
         self.limits = TokenLimits()
         self.cache: LruCache[tuple[Answer, Written]] = LruCache(config.cache_entries)
         self._shadows: set[asyncio.Task[None]] = set()
@@ -125,43 +125,39 @@ class Service:
                 yield event
             return
         async with self.gate.inside(deadline, patient=patient) as queued:
-            self._gauge()
-            try:
-                found = await self._find(plan, item, request_id, deadline)
-                passages = [passage_of(row) for row in found.passages]
-                times = {"queue": queued, "retrieve": found.retrieve, "rerank": found.rerank}
-                yield Start(
-                    id=identity, found=found, passages=passages, milliseconds=in_milliseconds(times), card=card,
-                    knowledge_version=plan.version,
-                )  # fmt: skip
-                asked = time.perf_counter()
-                ask = plan.ask(found, request_id, deadline)
-                written: Written | None = None
-                begun = False
-                if whole:
-                    written = await self.parts.answer(card.engine, ask, deadline)
-                else:
-                    async with aclosing(self.parts.stream(card.engine, ask, deadline)) as events:
-                        async for step in events:
-                            if isinstance(step, Written):
-                                written = step
-                            else:
-                                if not begun and isinstance(step, Delta):
-                                    begun = True
-                                    self.metrics.first_token.observe(
-                                        time.perf_counter() - began, tags={"model": card.name}
-                                    )
-                                yield step
-                assert written is not None  # the last event of every stream that ends without an error
-                now = time.perf_counter()
-                times |= {"generate": now - asked, "total": now - began}
-            finally:
-                self._gauge(leaving=1)
+            found = await self._find(plan, item, request_id, deadline)
+            passages = [passage_of(row) for row in found.passages]
+            times = {"queue": queued, "retrieve": found.retrieve, "rerank": found.rerank}
+            yield Start(
+                id=identity, found=found, passages=passages, milliseconds=in_milliseconds(times), card=card,
+                knowledge_version=plan.version,
+            )  # fmt: skip
+            asked = time.perf_counter()
+            ask = plan.ask(found, request_id, deadline)
+            written: Written | None = None
+            begun = False
+            if whole:
+                written = await self.parts.answer(card.engine, ask, deadline)
+            else:
+                async with aclosing(self.parts.stream(card.engine, ask, deadline)) as events:
+                    async for step in events:
+                        if isinstance(step, Written):
+                            written = step
+                        else:
+                            if not begun and isinstance(step, Delta):
+                                begun = True
+                                self.metrics.first_token.observe(
+                                    time.perf_counter() - began, tags={"model": card.name}
+                                )
+                            yield step
+            assert written is not None  # the last event of every stream that ends without an error
+            now = time.perf_counter()
+            times |= {"generate": now - asked, "total": now - began}
         answer = put_together(identity, written, passages, times, card, plan.version)
         if plan.key is not None and written.version == card.version:
             self.cache.put(plan.key, (answer, written))
         self._count(answer, card, times, request_id, item)
-        self._ask_shadow(item, answer, found, request_id)
+        self._ask_shadow(card, item, answer, found, request_id)
         yield Finish(answer=answer, written=written)
 
     def _plan(self, item: Item, card: StudentCard, drawing: Drawing) -> _Plan:
@@ -250,14 +246,16 @@ class Service:
             **({"question": item.question, "rationale": answer.rationale} if self.config.log_text else {}),
         )
 
-    def _gauge(self, leaving: int = 0) -> None:
-        self.metrics.running.set(self.gate.running - leaving)
+    def _gauge(self) -> None:
+        self.metrics.running.set(self.gate.running)
         self.metrics.waiting.set(self.gate.waiting)
 
     # -- a second student, whose answers nobody sees -----------------------------------------------------------------
 
-    def _ask_shadow(self, item: Item, answer: Answer, found: Found, request_id: str) -> None:
-        card = self.routing.shadow_of(self.routing.choose(answer.model, "", ()), random.random())
+    def _ask_shadow(
+        self, asked: StudentCard, item: Item, answer: Answer, found: Found, request_id: str
+    ) -> None:
+        card = self.routing.shadow_of(asked, random.random())
         if card is None:
             return
         if not self.gate.has_room(_ROOM_FOR_SHADOWS):

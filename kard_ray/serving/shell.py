@@ -138,8 +138,9 @@ class _Exchange:
             per_minute, at_once = known.requests_per_minute or per_minute, known.at_once or at_once
         if path.startswith("/v1/"):
             self.shell.limits.take(self.token, per_minute)
-            open_.enter_context(self.shell.limits.open(self.token, at_once))
             self.scope["state"]["per_minute"] = per_minute
+        if path != "/" and not path.startswith("/static/"):  # a browser asks for all files of a page at once
+            open_.enter_context(self.shell.limits.open(self.token, at_once))
         if self.scope["method"] in ("POST", "PUT", "PATCH"):
             self._require_json()
 

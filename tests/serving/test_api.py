@@ -218,6 +218,10 @@ def test_every_response_carries_a_request_id_and_a_policy(get: Callable[..., htt
         ("/v1/answer", {"question": "x " * 1000}, 422, "invalid_field"),  # more tokens than the student takes
         ("/v1/answers", {"items": []}, 422, "invalid_field"),
         ("/v1/chat/completions", {"model": "kard", "messages": []}, 422, "invalid_field"),
+        ("/v1/chat/completions", {"model": "kard", "messages": [{"role": "user", "content": "a\x85b"}]}, 422,
+         "invalid_field"),
+        ("/v1/chat/completions", {"model": "kard", "messages": [{"role": "user", "content": "a"}],
+                                  "kard": {"options": ["b", "b"]}}, 422, "invalid_field"),
         ("/v1/nothing", {}, 404, "not_found"),
         ("/v1/models", {}, 405, "method_not_allowed"),
     ],
@@ -287,3 +291,46 @@ def test_a_canary_gets_its_share_and_nobody_sees_a_shadow(
     assert (
         Counting.asked.count("student-other") == 16
     )  # its own questions, and those of the other one beside it
+
+
+def test_the_least_temperature_is_drawn_with_too(post: Callable[..., httpx.Response]) -> None:
+    response = post("/v1/answer", QUESTION | {"temperature": 5e-324, "n": 2})
+    assert response.status_code == 200, response.text
+    assert len(response.json()["samples"]) == 2
+
+
+def test_a_student_that_is_taken_away_finishes_what_it_has_begun(
+    run: Run, make_app: MakeApp, plan: ServicePlan, parts: LocalParts
+) -> None:
+    app, service = make_app()
+
+    class Leaving(LocalParts):
+        async def answer(self, engine: str, ask: Ask, deadline: Deadline) -> Written:
+            service.routing = plan.routing.model_copy(update={"students": plan.routing.students[1:]})
+            return await super().answer(engine, ask, deadline)
+
+    async def ask() -> httpx.Response:
+        service.parts = Leaving(parts.searches, parts.students, parts.table)
+        async with client_of(app) as client:
+            return await client.post("/v1/answer", json=QUESTION | {"model": "kard"})
+
+    response = run(ask())
+    assert response.status_code == 200, response.text
+    assert response.json()["model"] == "kard"
+
+
+def test_questions_at_work_are_counted_whoever_asks(run: Run, make_app: MakeApp, parts: LocalParts) -> None:
+    """The gauge of one replica follows its gate, also when passages alone are asked for."""
+    app, service = make_app(max_running=1, max_queued=1)
+    told: list[tuple[str, float]] = []
+    service.metrics.running.set = lambda value: told.append(("running", value))  # type: ignore[assignment]
+    service.metrics.waiting.set = lambda value: told.append(("waiting", value))  # type: ignore[assignment]
+
+    async def ask() -> None:
+        async with client_of(app) as client:
+            await asyncio.gather(*(client.post("/v1/retrieve", json={"query": "Arlen"}) for _ in range(2)))
+
+    run(ask())
+    assert ("running", 1) in told
+    assert ("waiting", 1) in told
+    assert dict(told) == {"running": 0, "waiting": 0}
