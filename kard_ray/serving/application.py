@@ -49,13 +49,13 @@ def build_application(plan: ServicePlan) -> serve.Application:
     # Versions come by reconfigure, so that another one is opened beside those before it.
     knowledge = replace(plan.knowledge, versions=())
     retriever = _deployment(
-        SearchPart, "retriever", config, config.retriever, at_once=64, user_config=versions,
+        SearchPart, "retriever", config, config.retriever, at_once=64, user_config={"versions": versions},
         arguments=(knowledge,), reranked=False,
     )  # fmt: skip
     reranker = None
     if knowledge.reranker is not None:
         reranker = _deployment(
-            SearchPart, "reranker", config, config.reranker, at_once=64, user_config=versions[:1],
+            SearchPart, "reranker", config, config.reranker, at_once=64, user_config={"versions": versions[:1]},
             arguments=(knowledge,), reranked=True,
         )  # fmt: skip
     feedback = _deployment(
@@ -82,14 +82,15 @@ def _student(engine: EnginePlan, config: ServingConfig) -> serve.Application:
         scaling = scaling.model_copy(update={"gpus": float(workers)})
     return _deployment(
         StudentPart, engine.name, config, scaling, at_once=2 * engine.config.max_sequences,
-        user_config=students_as_json(engine.students),
+        user_config={"students": students_as_json(engine.students)},
         arguments=(without_students(engine), config.health_seconds), environment=environment,
     )  # fmt: skip
 
 
 def _deployment(
     part: Any, name: str, config: ServingConfig, scaling: Scaling, *, at_once: int, arguments: tuple[Any, ...],
-    user_config: Any = None, environment: dict[str, str] | None = None, counts: Any = None, **more: Any,
+    user_config: dict[str, Any] | None = None, environment: dict[str, str] | None = None, counts: Any = None,
+    **more: Any,
 ) -> serve.Application:  # fmt: skip
     options: dict[str, Any] = {
         "name": name,

@@ -22,9 +22,9 @@ class SearchPart:
         """Raises UserError when a version lacks an index or does not fit the reranker."""
         self.searches = Searches(plan, reranked=reranked)
 
-    async def reconfigure(self, versions: list[str]) -> None:
-        """Knowledge versions that are served from now on; the ones before stay open for a while."""
-        await self.searches.serve_versions(versions)
+    async def reconfigure(self, settings: Mapping[str, list[str]]) -> None:
+        """Knowledge ``versions`` that are served from now on; the ones before stay open for a while."""
+        await self.searches.serve_versions(settings["versions"])
 
     async def retrieve(self, query: Query) -> Found:
         """Passages for ``query``."""
@@ -47,8 +47,9 @@ class StudentPart:
         self.plan, self.hung_after = plan, hung_after
         self._student: Student | None = None
 
-    async def reconfigure(self, students: list[Any]) -> None:
-        """Students from now on; the first time the engine starts, which takes a while."""
+    async def reconfigure(self, settings: Mapping[str, Any]) -> None:
+        """``students`` from now on; the first time the engine starts, which takes a while."""
+        students = settings["students"]
         if self._student is None:
             student = self._started()
             await student.engine.probe()

@@ -100,6 +100,16 @@ def test_without_a_token_nothing_answers_but_healthz(running: Running) -> None:
         )
 
 
+def test_ray_can_tell_how_each_part_is(running: Running) -> None:
+    """What ``serve status`` and Ray's dashboard ask for: it fails for settings that are not a mapping."""
+    from ray import serve
+
+    told = serve.status().applications["kard-ray"]
+    assert told.status == "RUNNING"
+    replicas = {name: sum(part.replica_states.values()) for name, part in told.deployments.items()}
+    assert replicas == {"ingress": 2, "retriever": 1, "feedback": 1, "student-kard": 1, "student-other": 1}
+
+
 def test_answers_and_streams(running: Running) -> None:
     with running.client() as client:
         assert client.get("/readyz").text == "ready\n"
