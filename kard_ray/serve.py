@@ -82,7 +82,7 @@ def serve(run_dir: str, *, overrides: Iterable[str]) -> None:
     from ray import serve as ray_serve
 
     from kard_ray.runtime.session import start_ray, starts_its_own, stop_ray
-    from kard_ray.serving.application import NAME, build_application, serve_environment
+    from kard_ray.serving.application import NAME, build_application, finish, serve_environment
 
     recipe, run = open_run(run_dir, overrides)
     plan = plan_service(recipe, run)
@@ -103,6 +103,10 @@ def serve(run_dir: str, *, overrides: Iterable[str]) -> None:
         if own:
             stop.wait()
             _say("ending: requests that have begun are finished first")
+            if not finish(plan):
+                _say(
+                    f"some were not finished within {config.drain_seconds:g} seconds (serving.drain_seconds)"
+                )
     finally:
         if own:
             ray_serve.shutdown()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 from typing import Any
 
 import ray.cloudpickle
 from ray import serve
-from ray.serve.schema import LoggingConfig
+from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from kard_ray import __version__
 from kard_ray.runtime.engine import engine_environment, resolve_device
@@ -21,7 +22,7 @@ from kard_ray.serving.plan import EnginePlan, ServicePlan, students_as_json
 NAME = "kard-ray"  # of the application
 _INGRESS_AT_ONCE = 1000  # requests of one replica; its own limits are far below
 _HEALTH_PERIOD, _HEALTH_TIMEOUT = 2.0, 20.0  # seconds
-_WAIT_LOOP = 0.2  # seconds between two looks at a replica that drains
+_WAIT_LOOP = 0.2  # seconds between two looks at what drains
 _RETRIES = 3  # of a replica whose start fails
 
 
@@ -69,6 +70,19 @@ def build_application(plan: ServicePlan) -> serve.Application:
         # What it is given counts by the names of the parts: that they are others inside is no reason to start anew.
         counts=(config, knowledge.reranker is not None, sorted(engines), plan.tokens),
     )  # fmt: skip
+
+
+def finish(plan: ServicePlan) -> bool:
+    """Let the service take nothing more; returns whether all that it had begun was finished within its time."""
+    ending = replace(plan, routing=plan.routing.model_copy(update={"ending": True}))
+    target = serve.RunTarget(build_application(ending), name=NAME, route_prefix="/")
+    serve.run_many([target], wait_for_applications_running=False)
+    until = time.monotonic() + plan.config.drain_seconds
+    while serve.status().applications[NAME].status != ApplicationStatus.RUNNING:
+        if time.monotonic() > until:
+            return False
+        time.sleep(_WAIT_LOOP)
+    return True
 
 
 def _student(engine: EnginePlan, config: ServingConfig) -> serve.Application:

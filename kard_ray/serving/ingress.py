@@ -12,6 +12,7 @@ from ray import serve
 from kard_ray.serving.api import build_api
 from kard_ray.serving.config import ServingConfig
 from kard_ray.serving.deadline import Deadline
+from kard_ray.serving.ending import Work
 from kard_ray.serving.logs import logger
 from kard_ray.serving.metrics import Metrics
 from kard_ray.serving.parts import ServeParts
@@ -46,6 +47,7 @@ class Ingress:
             lost=lambda part: metrics.lost.inc(tags={"part": part}),
         )
         self.service = Service(config, self.parts, Routing(), metrics)
+        self.work = Work()
         self.tokens = TokenFile(tokens) if tokens is not None else None
 
     def __serve_build_asgi_app__(self) -> Shell:
@@ -57,15 +59,24 @@ class Ingress:
             self.service.metrics,
             tokens=self.tokens,
             paths=frozenset(route.path for route in api.routes if isinstance(route, APIRoute)),
+            work=self.work,
             adds_request_id=False,  # Serve's proxy does
         )
 
     async def reconfigure(self, routing: Mapping[str, Any]) -> None:
-        """Students, versions and shares from now on; at the start this is when it becomes ready."""
+        """Students, versions and shares from now on; at the start this is when it becomes ready.
+
+        When the service ends, this returns when nothing is open any more.
+        """
+        wanted = Routing.model_validate(routing)
+        if wanted.ending:
+            await self.work.end()
+            return
+        self.work.ending = False
         while missing := await self.parts.unready(Deadline(_STATE_SECONDS)):
             logger.info("waiting for other parts", extra={"kard_ray": {"missing": missing}})
             await asyncio.sleep(_LOOK_SECONDS)
-        self.service.routing = Routing.model_validate(routing)
+        self.service.routing = wanted
 
     async def check_health(self) -> None:
         """That this is answered at all is what there is to know: the other parts have their own checks."""

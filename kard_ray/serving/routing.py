@@ -38,6 +38,7 @@ class Routing(Frozen):
     more_knowledge_versions: tuple[str, ...] = ()
     mode: str = "bm25"
     modes: tuple[str, ...] = ()
+    ending: bool = False  # nothing more is taken, and what has begun is finished
 
     @property
     def first(self) -> StudentCard:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kard_ray.serving import sse
 from kard_ray.serving.config import ServingConfig, is_loopback
+from kard_ray.serving.ending import Work
 from kard_ray.serving.errors import ServiceError
 from kard_ray.serving.limits import TokenLimits
 from kard_ray.serving.logs import logger, told
@@ -53,11 +54,13 @@ class Shell:
         *,
         tokens: TokenFile | None,
         paths: frozenset[str],
+        work: Work | None = None,
         adds_request_id: bool = True,
     ) -> None:
         """``tokens`` is None without authentication; ``adds_request_id``: nobody in front adds it to the response."""
         self.inner, self.config, self.limits, self.metrics = inner, config, limits, metrics
         self.tokens, self.paths, self.adds_request_id = tokens, paths, adds_request_id
+        self.work = work or Work()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; other protocols than HTTP are closed."""
@@ -141,6 +144,7 @@ class _Exchange:
             self.scope["state"]["per_minute"] = per_minute
         if path != "/" and not path.startswith("/static/"):  # a browser asks for all files of a page at once
             open_.enter_context(self.shell.limits.open(self.token, at_once))
+            open_.enter_context(self.shell.work.one())
         if self.scope["method"] in ("POST", "PUT", "PATCH"):
             self._require_json()
 
