@@ -7,14 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import lance
 import pytest
 
-from kard_ray.knowledge.fragments import table_uri
-from kard_ray.knowledge.indexes import make_bm25_index
 from kard_ray.knowledge.retrieval import KnowledgeBase, RetrievalConfig
-from kard_ray.knowledge.settings import read_settings
-from kard_ray.knowledge.versions import record_version
 from kard_ray.reranker.retrieval import Reranking
 from kard_ray.reranker.trained import TrainedReranker
 from kard_ray.runtime.errors import UserError
@@ -23,7 +18,7 @@ from kard_ray.serving.parts import NOT_READY, Found, Query
 from kard_ray.serving.plan import KnowledgePlan
 from kard_ray.serving.retriever import Searches
 from tests.reranker.bases import config_of, write_countries, write_reranker
-from tests.serving.world import TOWNS, write_knowledge
+from tests.serving.world import TOWNS, without_arlen, write_knowledge
 from tests.tiny_models import tiny_bert
 
 Run = Callable[[Awaitable[Any]], Any]
@@ -100,15 +95,6 @@ def test_another_version_is_opened_beside_the_one_that_is_served(base: Path, run
         return await asyncio.gather(*tasks, *asked(whole, 1))  # the last one was chosen before the change
 
     assert [len(found.passages) for found in run(change())] == [2] * 20 + [0] * 20 + [2]
-
-
-def without_arlen(folder: Path) -> str:
-    """The tag of a second version of the knowledge base, without the passages on one town."""
-    table = lance.dataset(table_uri(str(folder)))
-    table.delete("title LIKE '%Arlen%'")
-    number = lance.dataset(table.uri).version
-    make_bm25_index(str(folder), number, read_settings(str(folder)), workers=1)
-    return record_version(str(folder), number, "update", removed=2).tag
 
 
 def test_who_gives_up_waiting_holds_up_nobody(base: Path, run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -20,7 +21,7 @@ import pytest
 from kard_ray.serving.feedback import read_feedback
 from kard_ray.serving.plan import ServicePlan
 from kard_ray.serving.tokens import add_token
-from tests.serving.world import QUESTION, service_plan
+from tests.serving.world import QUESTION, service_plan, without_arlen
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -199,6 +200,31 @@ def test_students_change_without_a_failed_request(running: Running) -> None:
     assert {name: _pids(name) for name in before} == before  # nothing has started anew
     with running.client() as client:
         assert client.post("/v1/answer", json=QUESTION).json()["model_version"] == "train/kard/another"
+
+
+def test_weights_and_knowledge_change_without_a_failed_request(
+    running: Running, talking_t5: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    old = running.plan
+    weights = tmp_path_factory.mktemp("models") / "next"
+    shutil.copytree(talking_t5, weights)
+    smaller = without_arlen(Path(old.knowledge.folder))
+    engine = replace(old.engines[0], model_path=str(weights))
+    routing = old.routing.model_copy(update={"knowledge_version": smaller})
+    new = replace(
+        old, engines=(engine, *old.engines[1:]), routing=routing,
+        knowledge=replace(old.knowledge, versions=(smaller,)),
+    )  # fmt: skip
+    before = {name: _pids(name) for name in ("ingress", "student-kard", "retriever")}
+    statuses = load(running, 0.0, lambda: running.deploy(new))
+    assert set(statuses) == {200}
+    after = {name: _pids(name) for name in before}
+    assert not set(after.pop("student-kard")) & set(before.pop("student-kard"))  # new weights, a new replica
+    assert after == before
+    with running.client() as client:
+        answer = client.post("/v1/answer", json=QUESTION).json()
+        assert answer["knowledge_version"] == smaller
+        assert not any("Arlen" in passage["title"] for passage in answer["passages"])
 
 
 def test_verdicts_survive_a_killed_writer(running: Running) -> None:

@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import lance
+
 from kard_ray.evaluation.prompts import Manner
+from kard_ray.knowledge.fragments import table_uri
+from kard_ray.knowledge.indexes import make_bm25_index
 from kard_ray.knowledge.retrieval import RetrievalConfig
+from kard_ray.knowledge.settings import read_settings
+from kard_ray.knowledge.versions import record_version
 from kard_ray.runtime.engine import EngineConfig, SamplingConfig
 from kard_ray.serving.config import ServingConfig
 from kard_ray.serving.deadline import Deadline
@@ -39,6 +45,15 @@ def passages() -> list[tuple[str, str, str]]:
 def write_knowledge(folder: Path) -> str:
     """A knowledge base of these passages; returns its version's tag."""
     return write_base(folder, [passages()]).tag
+
+
+def without_arlen(folder: Path) -> str:
+    """The tag of a second version of the knowledge base, without the passages on one town."""
+    table = lance.dataset(table_uri(str(folder)))
+    table.delete("title LIKE '%Arlen%'")
+    number = lance.dataset(table.uri).version
+    make_bm25_index(str(folder), number, read_settings(str(folder)), workers=1)
+    return record_version(str(folder), number, "update", removed=2).tag
 
 
 def student_plan(name: str, model: Path, **more: Any) -> StudentPlan:
