@@ -150,7 +150,9 @@ def plan_service(recipe: Recipe, run: RunDirectory) -> ServicePlan:
     """What is served of ``run``; raises UserError when something is missing, unindexed or does not fit together."""
     config = recipe.serving
     main = Pipeline(recipe, run)
-    students = [_Found(main, one) for one in config.students or (_default_student(recipe),)]
+    wanted = config.students or (_default_student(recipe),)
+    require_served(config, [one.name for one in wanted])
+    students = [_Found(main, one) for one in wanted]
     knowledge = _knowledge(main, config)
     engines = _engines(students, config)
     placed = {student.name: engine.name for engine in engines for student in engine.students}
@@ -180,6 +182,18 @@ def plan_service(recipe: Recipe, run: RunDirectory) -> ServicePlan:
         feedback=config.feedback or str(Path(run.path).absolute() / FEEDBACK_FOLDER),
         tokens=str(Path(tokens).absolute()) if config.auth else None,
     )
+
+
+def require_served(config: ServingConfig, names: Sequence[str]) -> None:
+    """Raise UserError when ``config`` gives requests to a student that is not among ``names``."""
+    shadow = [config.shadow] if config.shadow else []
+    for field, asked in (("traffic", list(config.traffic)), ("shadow", shadow)):
+        for name in asked:
+            if name not in names:
+                raise UserError(
+                    f"recipe field serving.{field}: got {name}, but what is served is {', '.join(names)}; add it to "
+                    "serving.students, or name one of them."
+                )
 
 
 def _default_student(recipe: Recipe) -> ServedStudent:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from kard_ray.runtime.errors import UserError
+from kard_ray.serve import require_served
 from kard_ray.serving.config import ServingConfig, is_loopback
 
 TWO = [{"name": "a", "method": "kard"}, {"name": "b", "method": "finetune"}]
@@ -28,6 +30,14 @@ TWO = [{"name": "a", "method": "kard"}, {"name": "b", "method": "finetune"}]
 def test_contradictions(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         ServingConfig.model_validate(fields)
+
+
+@pytest.mark.parametrize("fields", [{"traffic": {"kard": 1, "b": 1}}, {"shadow": "b"}])
+def test_shares_of_students_that_are_not_served_are_refused(fields: dict[str, Any]) -> None:
+    config = ServingConfig.model_validate(fields)  # without students, which are then the run's
+    with pytest.raises(UserError, match=f"serving.{next(iter(fields))}: got b, but what is served is kard"):
+        require_served(config, ["kard"])
+    require_served(config, ["kard", "b"])
 
 
 def test_what_is_this_machine_alone() -> None:
