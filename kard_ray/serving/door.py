@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kard_ray.serving import sse
-from kard_ray.serving.errors import ServiceError
+from kard_ray.serving.errors import ServiceError, overloaded
 from kard_ray.serving.shell import REQUEST_ID, respond
 
 CALLBACK = "kard_ray.serving.door.middlewares"
@@ -27,6 +27,7 @@ LIMITS = (
 )
 
 _DEFAULTS = (1024, 10.0, 60.0)
+_MOST_HELD = 256 << 20  # bytes of bodies, of all requests together: nobody's token has been looked at yet
 _PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 # Headers by which a client could steer Serve itself.
 _DROPPED = re.compile(
@@ -51,6 +52,7 @@ class Door:
         """``request_seconds``: how long a request is tried again."""
         self.app = app
         self.max_body, self.body_seconds, self.request_seconds = max_body, body_seconds, request_seconds
+        self.held = 0  # bytes of bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -71,6 +73,7 @@ class _Passage:
         self.request_id, headers = _cleaned(scope["headers"])
         self.scope = {**scope, "headers": headers}
         self.started = self.finished = self.streams = False
+        self.bytes = 0  # of its body
         self.held: Message | None = None  # the beginning of a response, until something of its body is there
         self.foreign = False  # this try's response is not the service's
         self.refusal: bytearray | None = None  # a whole response that came when a stream was to go on
@@ -84,11 +87,13 @@ class _Passage:
                 await self._ask(body)
         except ServiceError as error:
             await self._refuse(error)
+        finally:
+            self.door.held -= self.bytes
 
     async def _body(self) -> bytes | None:
         """All of it: only so can it be asked again; None when the client has gone.
 
-        Raises ServiceError when it is too large or too slow.
+        Raises ServiceError when it is too large or too slow, or there is no room for it beside all others.
         """
         parts: list[bytes] = []
         left = self.door.max_body
@@ -102,6 +107,7 @@ class _Passage:
                     if message["type"] == "http.disconnect":
                         return None
                     parts.append(message.get("body", b""))
+                    self._hold(len(parts[-1]))
                     left -= len(parts[-1])
                     if left < 0:
                         raise self._too_large()
@@ -110,6 +116,12 @@ class _Passage:
         except TimeoutError:
             told = f"the body did not arrive within {self.door.body_seconds:g} seconds."
             raise ServiceError(408, "slow_body", told) from None
+
+    def _hold(self, size: int) -> None:
+        self.bytes += size
+        self.door.held += size
+        if self.door.held > _MOST_HELD:
+            raise overloaded(1)
 
     def _too_large(self) -> ServiceError:
         return ServiceError(

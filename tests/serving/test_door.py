@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kard_ray.serving import door as module
 from kard_ray.serving.door import Door, middlewares
 
 POLICY = (b"content-security-policy", b"default-src 'none'")
@@ -141,6 +142,42 @@ def test_bodies_that_are_too_large_or_too_slow_reach_nobody() -> None:
     assert ask(replicas, messages=slow, body_seconds=0.05)[0] == 408
     assert ask(replicas, messages=[{"type": "http.disconnect"}])[0] == 0
     assert replicas.calls == []
+
+
+def test_bodies_of_all_clients_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_HELD", 150)
+    replicas = Replicas(sends(start(), body(b"{}")))
+    door = Door(replicas, max_body=100, body_seconds=5.0, request_seconds=5.0)
+
+    async def request(*parts: bytes) -> int:
+        sent: list[Message] = []
+        given = iter(parts)
+
+        async def receive() -> Message:
+            for part in given:
+                return {"type": "http.request", "body": part, "more_body": part != b"last"}
+            await hold.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await door({"type": "http", "path": "/v1/answer", "method": "POST", "headers": []}, receive, send)
+        return sent[0]["status"] if sent else 0
+
+    async def run() -> list[int]:
+        nonlocal hold
+        hold = asyncio.Event()
+        slow = asyncio.create_task(request(b"x" * 90))
+        await asyncio.sleep(0.01)
+        refused = await request(b"x" * 90, b"last")
+        small = await request(b"last")
+        hold.set()
+        await slow
+        return [refused, small, await request(b"x" * 90, b"last")]
+
+    hold = asyncio.Event()
+    assert asyncio.run(run()) == [503, 200, 200]
 
 
 def test_headers_that_steer_serve_or_are_no_text_are_left_out() -> None:
