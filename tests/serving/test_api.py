@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 import httpx
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from kard_ray.serving.deadline import Deadline
@@ -164,7 +166,8 @@ def test_a_verdict_is_kept_once_and_becomes_a_question(
     responses = run(tell())
     assert [r.status_code for r in responses] == [201] * 4
     assert responses[2].json() == responses[3].json()
-    kept = read_feedback(plan.feedback)
+    kept = read_feedback(plan.feedback)  # other tests send verdicts too
+    kept = kept.filter(pc.is_in(kept["answer_id"], pa.array(["ans_1", "ans_2"])))
     assert kept.num_rows == 2
     wrong, right = as_questions(kept)
     assert (wrong["answer"], wrong["options"]) == (1, list(RIVERS))
