@@ -87,8 +87,8 @@ def serve(run_dir: str, *, overrides: Iterable[str]) -> None:
     recipe, run = open_run(run_dir, overrides)
     plan = plan_service(recipe, run)
     config = plan.config
-    stop = _told_to_end()
     start_ray(recipe.cluster, serve_environment(config))
+    stop = _told_to_end()  # after Ray has started, which sets a handler of its own
     own = starts_its_own(recipe.cluster)
     try:
         ray_serve.start(http_options={"host": config.host, "port": config.port})
