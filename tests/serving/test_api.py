@@ -322,12 +322,14 @@ def test_a_student_that_is_taken_away_finishes_what_it_has_begun(
     assert response.json()["model"] == "kard"
 
 
-def test_questions_at_work_are_counted_whoever_asks(run: Run, make_app: MakeApp, parts: LocalParts) -> None:
+def test_questions_at_work_are_counted_whoever_asks(
+    run: Run, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The gauge of one replica follows its gate, also when passages alone are asked for."""
     app, service = make_app(max_running=1, max_queued=1)
     told: list[tuple[str, float]] = []
-    service.metrics.running.set = lambda value: told.append(("running", value))  # type: ignore[assignment]
-    service.metrics.waiting.set = lambda value: told.append(("waiting", value))  # type: ignore[assignment]
+    monkeypatch.setattr(service.metrics.running, "set", lambda value: told.append(("running", value)))
+    monkeypatch.setattr(service.metrics.waiting, "set", lambda value: told.append(("waiting", value)))
 
     async def ask() -> None:
         async with client_of(app) as client:
