@@ -126,7 +126,11 @@ def new_reranker(config: RerankerConfig, *, knowledge_base: Mapping[str, Any] | 
     """
     model = resolve_model(config.model)
     check_model(config, model.path)
-    encoder = load_encoder(model.path, dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32)
+    encoder = load_encoder(
+        model.path,
+        dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32,
+        dropout=config.dropout,
+    )
     pair = config.architecture == "cross_encoder"
     shape = RerankerShape(
         architecture=config.architecture,

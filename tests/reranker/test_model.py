@@ -79,6 +79,16 @@ def test_a_saved_reranker_scores_as_before(
     assert suffixes <= {".json", ".safetensors", ".txt"}
 
 
+@pytest.mark.parametrize(("dropout", "same"), [(0.0, True), (0.5, False)])
+def test_the_recipes_dropout_takes_the_place_of_the_encoders_own(
+    bert_folder: Path, dropout: float, same: bool
+) -> None:
+    reranker = reranker_of(bert_folder, dropout=dropout).train()
+    queries, passages = reranker.query_tokens(QUERIES), [reranker.passage_tokens(of) for of in PASSAGES]
+    once, twice = reranker.scores(queries, passages), reranker.scores(queries, passages)
+    assert torch.equal(once, twice) is same
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_both_sides_learn(bert_folder: Path, architecture: str) -> None:
     """The released code runs the passage side without gradients."""
