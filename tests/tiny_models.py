@@ -68,29 +68,27 @@ def tiny_bert(directory: Path, vocab_text: str = VOCAB_TEXT, *, seed: int = 0) -
     Words of ``vocab_text`` are tokens, other words fall apart into characters.
     """
     import torch
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    word_piece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    word_piece.normalizer = normalizers.BertNormalizer(lowercase=True)
-    word_piece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = [word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(vocab_text))]
+    characters = [chr(code).lower() for code in range(33, 127)]
+    # Not trained: a trainer numbers pieces of equal frequency by chance, and each process would have another model.
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *characters,
+        *(f"##{of}" for of in characters),
+        *words,
+    ]
+    vocab = {piece: at for at, piece in enumerate(dict.fromkeys(pieces))}
+    word_piece = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    word_piece.normalizer, word_piece.pre_tokenizer = normalizer, pre_tokenizer
     word_piece.decoder = decoders.WordPiece()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    alphabet = [chr(code) for code in range(33, 127)]
-    word_piece.train_from_iterator(
-        [vocab_text],
-        trainers.WordPieceTrainer(
-            vocab_size=1000,
-            special_tokens=specials,
-            initial_alphabet=alphabet,
-            show_progress=False,
-        ),
-    )
-    # the trainer gives "##x" only to characters that it saw inside a word
-    vocab = word_piece.get_vocab()
-    for piece in (f"##{char.lower()}" for char in alphabet):
-        vocab.setdefault(piece, len(vocab))
-    word_piece.model = models.WordPiece(vocab, unk_token="[UNK]")
     word_piece.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
