@@ -37,12 +37,15 @@ def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """A local Ray cluster for one test module."""
+    import ray
+
     from kard_ray.runtime.session import ClusterConfig, ray_session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2"
         )  # training of seconds need not wait for Ray's 2 s
+        assert not ray.is_initialized(), "another module has left its cluster"
         with ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)):
             yield
 

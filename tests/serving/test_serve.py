@@ -67,6 +67,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, talking_t5: Path) -> Iterator[Running]:
+    import ray
     from ray import serve
 
     from kard_ray.runtime.session import ClusterConfig, start_ray, stop_ray
@@ -76,6 +77,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, talking_t5: Path) -> Itera
     plan = service_plan(folder, talking_t5, port=free_port(), cache_entries=0, requests_per_minute=100_000)
     token = add_token(str(folder / "tokens.json"), "tester", at_once=1000)
     plan = replace(plan, tokens=str(folder / "tokens.json"))
+    assert not ray.is_initialized(), "a cluster that is there has not the environment of this one"
     start_ray(ClusterConfig(num_cpus=4, object_store_mb=200), serve_environment(plan.config))
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": plan.config.port})
