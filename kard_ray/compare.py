@@ -204,6 +204,8 @@ def tell(failures: Sequence[Failure]) -> list[str]:
 
 def reason(error: BaseException) -> str:
     """Why a step failed, in one line."""
+    if isinstance(error, SystemExit):  # of Ray's handler of SIGTERM
+        return "it was ended from outside; run the same command again: what was finished is kept."
     return (
         explain(error) or f"a fault of the program, {type(error).__name__}: {_first_line(error)}; see above."
     )

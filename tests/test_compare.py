@@ -67,12 +67,13 @@ def test_a_failure_is_told_once_with_all_that_was_not_made_because_of_it() -> No
     a, b, c, d = map(task, "abcd")
     failures = [
         Failure(a, UserError("the file is gone.")), Failure(b, None, a), Failure(c, None, a),
-        Failure(d, KeyError("x")),
+        Failure(d, KeyError("x")), Failure(a, SystemExit(15)),
     ]  # fmt: skip
     assert tell(failures) == [
         "a: the file is gone.",
         "not made, because they need a: b; c.",
         "d: a fault of the program, KeyError: 'x'; see above.",
+        "a: it was ended from outside; run the same command again: what was finished is kept.",
     ]
     assert tell([]) == []
 

@@ -118,6 +118,9 @@ def test_how_a_reranker_is_used_makes_other_predictions_and_no_other_reranker(re
     depth = keys("reranker.depth=20")
     assert (depth["reranker"], depth["vectors"]) == (plain["reranker"], plain["vectors"])
     assert depth["predict"] != plain["predict"]
+    weighed = keys("reranker.first_stage_weight=0.3")
+    assert (weighed["reranker"], weighed["vectors"]) == (plain["reranker"], plain["vectors"])
+    assert weighed["predict"] != plain["predict"]
     small = keys("reranker.vector_dtype=int8")
     assert small["reranker"] == plain["reranker"]
     assert small["vectors"] != plain["vectors"]

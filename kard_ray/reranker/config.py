@@ -21,11 +21,11 @@ _OF_CANDIDATES = ("by_rationale", "by_question", "first_stage", "dev_fraction", 
 class RerankerConfig(Frozen):
     """Which reranker is trained, on what, and how it reranks."""
 
-    # `depth` and `vector_dtype` say how a trained reranker is used: it stays the same.
+    # `depth`, `first_stage_weight` and `vector_dtype` say how a trained reranker is used: it stays the same.
     EXECUTION = frozenset(
         {
             "micro_batch_tokens", "workers", "cpus_per_worker", "gpus_per_worker", "checkpoint_seconds",
-            "max_failures", "depth", "vector_dtype",
+            "max_failures", "depth", "first_stage_weight", "vector_dtype",
         }
     )  # fmt: skip
 
@@ -74,6 +74,9 @@ class RerankerConfig(Frozen):
     seed: Seed = 42
 
     depth: int = Field(100, ge=1, le=10_000)  # κ*, passages of the first stage that are reranked
+    # How much of a candidate's score is the first stage's, both standardised over the question's candidates: a small
+    # encoder blurs names that BM25 knows (Wang, Zhuang and Zuccon 2021 interpolate for this reason). 0: as in KARD.
+    first_stage_weight: float = Field(0.0, ge=0, lt=1)
     # Of the token vectors of all passages, which are computed before (int8 takes half the room of float16, and has no
     # index for multivector search); null: candidates are encoded when they are asked for
     vector_dtype: VectorType | None = "float16"

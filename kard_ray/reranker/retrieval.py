@@ -27,6 +27,8 @@ from kard_ray.reranker.token_vectors import TABLE, require_matching
 from kard_ray.reranker.trained import TrainedReranker, Work
 from kard_ray.runtime.errors import UserError
 
+_NO_SPREAD = 1e-7  # of the largest score: float32's rounding
+
 Queries = Mapping[str, str] | Sequence[str]
 
 
@@ -66,6 +68,7 @@ class Reranking:
     def rerank(self, queries: Queries, k: int, filter: PassageFilter | None = None) -> pa.Table:
         """Schema RETRIEVED: the best ``k`` of the first stage's ``config.depth`` candidates, by the reranker's score.
 
+        With ``config.first_stage_weight`` the score is that of :func:`interpolated`.
         Queries, order and ``filter`` are as in :meth:`KnowledgeBase.retrieve`; equal scores keep the order of the first
         stage.
         """
@@ -79,12 +82,14 @@ class Reranking:
         if k < 1 or not texts:
             return RETRIEVED.empty_table(), [Work(query_tokens=0) for _ in texts]
         depth = max(k, self.config.depth)
-        found_QC, _ = self.base.search(texts, depth, self.config.first_stage, filter)
+        found_QC, first_QC = self.base.search(texts, depth, self.config.first_stage, filter)
         candidates = [row[row >= 0] for row in found_QC]
         scores, works = self.score(texts, candidates)
         documents_QK = np.full((len(texts), k), -1, np.int64)
         scores_QK = np.zeros((len(texts), k), np.float32)
-        for at, (documents, score_C) in enumerate(zip(candidates, scores, strict=True)):
+        for at, (documents, own_C) in enumerate(zip(candidates, scores, strict=True)):
+            first_C = first_QC[at][found_QC[at] >= 0]
+            score_C = interpolated(own_C, first_C, self.config.first_stage_weight)
             best = np.argsort(-score_C, kind="stable")[:k]
             documents_QK[at, : len(best)] = documents[best]
             scores_QK[at, : len(best)] = score_C[best]
@@ -169,6 +174,23 @@ class Reranking:
         if self.vectors_folder is None or self._arrays is None:
             return None
         return MultivectorSearch(self.vectors_folder, TABLE, self._arrays, self.base.id_order)
+
+
+def interpolated(own_C: np.ndarray, first_C: np.ndarray, weight: float) -> np.ndarray:
+    """float32 ``[C]``: ``weight`` of the first stage's scores and the rest of the reranker's own.
+
+    Both are standardised over the question's candidates, as their scales differ; scores that are all equal become 0.
+    With a weight of 0 the reranker's own scores stay as they are.
+    """
+    if not weight or not len(own_C):
+        return own_C
+    return (weight * _standardised(first_C) + (1 - weight) * _standardised(own_C)).astype(np.float32)
+
+
+def _standardised(score_C: np.ndarray) -> np.ndarray:
+    centred = score_C.astype(np.float64) - score_C.mean(dtype=np.float64)
+    spread = float(centred.std())
+    return centred / spread if spread > _NO_SPREAD * float(np.abs(score_C).max()) else np.zeros_like(centred)
 
 
 def _named(queries: Queries) -> tuple[list[str], list[str]]:

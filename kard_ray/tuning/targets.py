@@ -59,6 +59,7 @@ def target_of(name: TargetName) -> Target:
                 "reranker.dev_depth": _SAME_CANDIDATES,
                 "reranker.first_stage": _SAME_CANDIDATES,
                 "reranker.depth": _AT_USE,
+                "reranker.first_stage_weight": _AT_USE,
                 "reranker.vector_dtype": _AT_USE,
                 **_resources("reranker"),
             },

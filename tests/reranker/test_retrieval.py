@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kard_ray.knowledge.filters import PassageFilter
 from kard_ray.knowledge.passage import RETRIEVED
@@ -14,7 +17,7 @@ from kard_ray.knowledge.retrieval import KnowledgeBase
 from kard_ray.reranker import multivector
 from kard_ray.reranker.config import RerankerConfig
 from kard_ray.reranker.model import load_reranker, passage_text
-from kard_ray.reranker.retrieval import Reranking, RerankingRetriever
+from kard_ray.reranker.retrieval import Reranking, RerankingRetriever, interpolated
 from kard_ray.reranker.trained import TrainedReranker
 from kard_ray.runtime.errors import UserError
 from tests.reranker.bases import config_of, write_countries, write_here, write_reranker
@@ -95,6 +98,42 @@ def test_the_first_stage_proposes_and_the_reranker_orders(world: World) -> None:
     shallow = world.reranking(config=world.config.model_copy(update={"depth": 4}))
     few = found(shallow.rerank([question], 3))["0"]
     assert {name for name, _ in few} <= {name for name, _ in proposed[:4]}
+
+
+def test_the_first_stage_has_its_say_by_its_weight(world: World) -> None:
+    question = QUESTIONS["area"]
+    alone = dict(found(world.reranking().rerank([question], 30))["0"])
+    proposed = dict(found(world.reranking().base.retrieve([question], 30))["0"])
+    config = world.config.model_copy(update={"first_stage_weight": 0.5, "depth": 30})
+    both = found(world.reranking(config=config).rerank([question], 30))["0"]
+    for name, score in both:
+        expected = 0.5 * standard(proposed)[name] + 0.5 * standard(alone)[name]
+        assert score == pytest.approx(expected, abs=1e-3)
+    nearly = world.config.model_copy(update={"first_stage_weight": 0.9999, "depth": 30})
+    assert found(world.reranking(config=nearly).rerank([question], 3))["0"][0][0] == next(iter(proposed))
+
+
+def standard(scores: dict[str, float]) -> dict[str, float]:
+    values = np.array(list(scores.values()))
+    return {name: (score - values.mean()) / values.std() for name, score in scores.items()}
+
+
+@given(
+    scores=st.lists(st.tuples(st.floats(-100, 100, width=32), st.floats(0, 100, width=32)), max_size=20),
+    weight=st.floats(0, 0.99),
+)
+def test_interpolated_scores_are_numbers_and_agree_where_both_agree(
+    scores: list[tuple[float, float]], weight: float
+) -> None:
+    own, first = (np.array([pair[i] for pair in scores], np.float32) for i in (0, 1))
+    mixed = interpolated(own, first, weight)
+    assert np.isfinite(mixed).all()
+    assert len(mixed) == len(scores)
+    if not weight:
+        assert mixed is own
+    for a, b in itertools.combinations(range(len(scores)), 2):
+        if own[a] >= own[b] and first[a] >= first[b]:
+            assert mixed[a] >= mixed[b] - 1e-5
 
 
 def test_each_question_tells_what_it_made_the_reranker_do(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
@@ -26,6 +27,7 @@ from tests.serving.world import QUESTION, LocalParts
 Run = Callable[[Awaitable[Any]], Any]
 
 POSTS = ("/v1/answer", "/v1/answers", "/v1/retrieve", "/v1/feedback", "/v1/chat/completions")
+TIMES = int(os.environ.get("KARD_RAY_HOSTILE", "1"))  # as many generated requests; 20: more than 10,000
 SECRET = "7b1cfa-never-to-be-repeated"
 INJECTIONS = (
     "' OR 1=1 --", "\"; DROP TABLE passages; --", "../../../../etc/passwd", "{{7*7}}", "${jndi:ldap://x}",
@@ -66,7 +68,7 @@ def check(response: httpx.Response) -> None:
 
 
 @given(path=st.sampled_from(POSTS), body=json_values | near_bodies)
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 def test_any_json_is_answered_or_refused(run: Run, app: Any, path: str, body: Any) -> None:
     async def ask() -> httpx.Response:
         async with client_of(app) as client:
@@ -88,7 +90,7 @@ def test_any_json_is_answered_or_refused(run: Run, app: Any, path: str, body: An
         st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40),
     ),
 )
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 def test_any_bytes_and_headers_are_refused_with_a_sentence(
     run: Run, app: Any, method: str, path: str, content: bytes, headers: dict[str, str]
 ) -> None:
@@ -117,7 +119,7 @@ def closed_app(app: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @given(
     token=st.text(max_size=60) | st.just("kr_"), path=st.sampled_from([*POSTS, "/", "/metrics", "/v1/models"])
 )
-@settings(max_examples=60)
+@settings(max_examples=60 * TIMES)
 def test_no_other_token_opens_anything(run: Run, closed_app: Any, token: str, path: str) -> None:
     async def ask() -> list[httpx.Response]:
         async with client_of(closed_app) as client:
@@ -185,7 +187,7 @@ def test_the_document_tells_every_status_that_is_sent(plan: ServicePlan, parts: 
 
 
 @given(data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=100 * TIMES)
 def test_what_schemathesis_makes_of_the_document(run: Run, app: Any, data: st.DataObject) -> None:
     """Bodies that fit the document and bodies that do not: each gets a status and a body that the document tells of."""
     case = data.draw(cases(app))

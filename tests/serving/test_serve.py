@@ -17,10 +17,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kard_ray.serving.feedback import read_feedback
 from kard_ray.serving.plan import ServicePlan
 from kard_ray.serving.tokens import add_token
+from tests.serving.test_hostile import POSTS, TIMES, check, json_values, near_bodies
 from tests.serving.world import QUESTION, service_plan, without_arlen
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -74,7 +77,9 @@ def running(tmp_path_factory: pytest.TempPathFactory, talking_t5: Path) -> Itera
     from kard_ray.serving.application import serve_environment
 
     folder = tmp_path_factory.mktemp("service")
-    plan = service_plan(folder, talking_t5, port=free_port(), cache_entries=0, requests_per_minute=100_000)
+    plan = service_plan(
+        folder, talking_t5, port=free_port(), cache_entries=0, requests_per_minute=100_000, body_seconds=3.0
+    )
     token = add_token(str(folder / "tokens.json"), "tester", at_once=1000)
     plan = replace(plan, tokens=str(folder / "tokens.json"))
     assert not ray.is_initialized(), "a cluster that is there has not the environment of this one"
@@ -142,6 +147,41 @@ def test_a_large_body_and_foreign_headers_are_stopped_at_the_door(running: Runni
         odd = client.get("/v1/models", headers=[(b"x-request-id", b"\xff\xfe")])
         assert odd.status_code == 200
         assert len(odd.headers["x-request-id"]) == 32
+
+
+def test_generated_requests_cost_no_replica(running: Running) -> None:
+    """As tests/serving/test_hostile.py asks one process, through sockets, the proxy and all replicas."""
+    before = {name: _pids(name) for name in ("ingress", "retriever", "student-kard", "feedback")}
+    statuses = set()
+    with running.client() as client:
+
+        @given(path=st.sampled_from(POSTS), body=json_values | near_bodies)
+        @settings(max_examples=60 * TIMES, suppress_health_check=list(HealthCheck))
+        def ask(path: str, body: Any) -> None:
+            text = json.dumps(body)  # NaN and lone surrogates, too
+            response = client.post(path, content=text, headers={"content-type": "application/json"})
+            check(response)
+            statuses.add(response.status_code)
+
+        ask()
+        assert client.post("/v1/answer", json=QUESTION).status_code == 200
+    assert 422 in statuses
+    assert {name: _pids(name) for name in before} == before
+
+
+def test_a_slow_and_a_huge_body_are_given_up(running: Running) -> None:
+    host, port = "127.0.0.1", running.plan.config.port
+    head = (
+        f"POST /v1/answer HTTP/1.1\r\nhost: {host}\r\nauthorization: {running.headers['authorization']}\r\n"
+    )
+    with socket.create_connection((host, port), timeout=30) as slow:
+        slow.sendall(f"{head}content-type: application/json\r\ncontent-length: 100\r\n\r\n{{".encode())
+        began = time.monotonic()
+        assert slow.recv(12) == b"HTTP/1.1 408"
+        assert time.monotonic() - began < running.plan.config.body_seconds + 5
+    with socket.create_connection((host, port), timeout=30) as huge:  # refused before ten megabytes are sent
+        huge.sendall(f"{head}content-type: application/json\r\ncontent-length: {10 << 20}\r\n\r\n".encode())
+        assert huge.recv(12) == b"HTTP/1.1 413"
 
 
 def load(running: Running, seconds_after: float, act: Callable[[], None], **body: Any) -> list[int]:
