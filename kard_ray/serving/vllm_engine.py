@@ -24,10 +24,9 @@ from kard_ray.runtime.engine_owner import EXTENSION, own_engines
 from kard_ray.serving.engines import Draw, OnText
 from kard_ray.serving.logs import logger
 from kard_ray.serving.plan import EnginePlan
+from kard_ray.serving.stillness import Stillness
 
 _LOOK_SECONDS = 0.5  # between two looks at an engine that may hang
-_PATIENCE = 4  # times as long as one that is not at work
-_AT_WORK = 0.01  # share of a core that shows it is
 
 
 class VllmEngine:
@@ -44,6 +43,7 @@ class VllmEngine:
             AsyncEngineArgs(model=plan.model_path, worker_extension_cls=EXTENSION, **arguments)
         )
         self.hung_after = hung_after
+        self._processes = psutil.Process().children(recursive=True)  # once: to find them reads all of /proc
         self._names = itertools.count()
         self._loras: dict[str, LoRARequest] = {}
         self._lora_numbers = itertools.count(1)
@@ -166,21 +166,13 @@ class VllmEngine:
         return written, time.perf_counter() - began
 
     async def _watch(self) -> None:
-        """End this process when the engine does nothing although there is something to do.
-
-        On a machine with too much to do an engine may take long for a step; as long as its processes get to work at
-        all, it has four times as long.
-        """
-        seen, worked = self._progress, _seconds_of_work()
+        """End this process when the engine does nothing although there is something to do."""
+        stillness = Stillness()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if not self._open or seen != self._progress:
-                seen, worked = self._progress, _seconds_of_work()
-                continue
-            silent = time.monotonic() - seen
-            if silent > _PATIENCE * self.hung_after or (
-                silent > self.hung_after and _seconds_of_work() - worked < _AT_WORK * silent
-            ):
+            now = time.monotonic()
+            silent = now - self._progress if self._open else 0.0
+            if stillness.look(now, _seconds_of_work(self._processes), silent, self.hung_after):
                 self._end(f"the engine has done nothing for {silent:.0f} seconds")
 
     def _end(self, why: str) -> None:
@@ -194,12 +186,12 @@ class VllmEngine:
         os._exit(1)
 
 
-def _seconds_of_work() -> float:
-    """CPU seconds that the engine's processes have taken."""
+def _seconds_of_work(processes: Sequence[psutil.Process]) -> float:
+    """CPU seconds that ``processes`` have taken."""
     total = 0.0
-    for child in psutil.Process().children(recursive=True):
+    for process in processes:
         try:
-            times = child.cpu_times()
+            times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
         total += times.user + times.system
