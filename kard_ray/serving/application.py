@@ -32,12 +32,8 @@ def serve_environment(config: ServingConfig) -> dict[str, str]:
     One event loop per replica instead of three, gRPC between replicas, and no log line written one by one: together
     half of the time of a small request (measured). Ray's workers are at niceness 15; people wait for these. The
     controller's loop, ten times a second, took 2.5 % of a core that an engine on a CPU has better use for.
-
-    Memory that was freed goes back, unlike in trainings: an engine that kept it grew by 30 % in 20 minutes of load.
     """
     return {
-        "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
         "RAY_worker_niceness": "0",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK,
