@@ -64,16 +64,16 @@ def task(name: str) -> Task:
 
 
 def test_a_failure_is_told_once_with_all_that_was_not_made_because_of_it() -> None:
-    a, b, c, d = map(task, "abcd")
+    a, b, c, d, e = map(task, "abcde")
     failures = [
         Failure(a, UserError("the file is gone.")), Failure(b, None, a), Failure(c, None, a),
-        Failure(d, KeyError("x")), Failure(a, SystemExit(15)),
+        Failure(d, KeyError("x")), Failure(e, SystemExit(15)),
     ]  # fmt: skip
     assert tell(failures) == [
         "a: the file is gone.",
         "not made, because they need a: b; c.",
         "d: a fault of the program, KeyError: 'x'; see above.",
-        "a: it was ended from outside; run the same command again: what was finished is kept.",
+        "e: it was ended from outside; run the same command again: what was finished is kept.",
     ]
     assert tell([]) == []
 
