@@ -334,8 +334,8 @@ class Lineage:
             config["retrieval"] = self.recipe.retrieval.content()
         if uses_reranker(config["sources"]):
             config["depth"] = self.reranker_config.depth
-            if self.reranker_config.first_stage_weight:
-                config["first_stage_weight"] = self.reranker_config.first_stage_weight
+            if weight := self.reranker_config.first_stage_weight:  # without it, earlier predictions stay good
+                config["first_stage_weight"] = weight
             inputs |= self._keys(self.reranker_artifact)
             if self.precomputes_vectors or "multivector" in self.recipe.prediction.sources:
                 inputs |= self._keys(self.token_vectors_artifact)

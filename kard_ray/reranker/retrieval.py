@@ -68,9 +68,8 @@ class Reranking:
     def rerank(self, queries: Queries, k: int, filter: PassageFilter | None = None) -> pa.Table:
         """Schema RETRIEVED: the best ``k`` of the first stage's ``config.depth`` candidates, by the reranker's score.
 
-        With ``config.first_stage_weight`` the score is that of :func:`interpolated`.
-        Queries, order and ``filter`` are as in :meth:`KnowledgeBase.retrieve`; equal scores keep the order of the first
-        stage.
+        With ``config.first_stage_weight`` the score is that of :func:`interpolated`. Queries, order and ``filter`` are
+        as in :meth:`KnowledgeBase.retrieve`; equal scores keep the order of the first stage.
         """
         return self.rerank_and_count(queries, k, filter)[0]
 

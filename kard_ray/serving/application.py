@@ -21,7 +21,7 @@ from kard_ray.serving.plan import EnginePlan, ServicePlan, students_as_json
 
 NAME = "kard-ray"  # of the application
 _INGRESS_AT_ONCE = 1000  # requests of one replica; its own limits are far below
-_HEALTH_PERIOD, _HEALTH_TIMEOUT = 5.0, 20.0  # seconds; every 2 s took 5 % of a core
+_HEALTH_PERIOD, _HEALTH_TIMEOUT = 5.0, 20.0  # seconds; looks every 2 s took more of an engine's cores
 _WAIT_LOOP = 0.2  # seconds between two looks at what drains
 _RETRIES = 3  # of a replica whose start fails
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kard_ray.serving.feedback import read_feedback
@@ -156,7 +156,7 @@ def test_generated_requests_cost_no_replica(running: Running) -> None:
     with running.client() as client:
 
         @given(path=st.sampled_from(POSTS), body=json_values | near_bodies)
-        @settings(max_examples=60 * TIMES, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=60 * TIMES)
         def ask(path: str, body: Any) -> None:
             text = json.dumps(body)  # NaN and lone surrogates, too
             response = client.post(path, content=text, headers={"content-type": "application/json"})
