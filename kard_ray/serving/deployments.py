@@ -54,6 +54,7 @@ class StudentPart:
             student = self._started()
             await student.engine.probe()
             await student.load(students_from_json(students))
+            await student.warm_up()
             self._student = student
         else:
             await self._student.load(students_from_json(students))

@@ -12,7 +12,7 @@ from kard_ray.benchmarks.question import Question
 from kard_ray.evaluation.asking import Asking
 from kard_ray.evaluation.prompts import STUDENT, Manner, prompt_ids
 from kard_ray.evaluation.reading import read_samples
-from kard_ray.runtime.dialogue import ADAPTER, Find, Reply, Request, Write
+from kard_ray.runtime.dialogue import ADAPTER, Find, Reply, Request, Score, Write
 from kard_ray.serving.deadline import Deadline
 from kard_ray.serving.engines import Draw, Engine, converse
 from kard_ray.serving.errors import ServiceError, invalid
@@ -21,6 +21,7 @@ from kard_ray.serving.parts import NOT_READY, Ask, Delta, Restart, SampleText, S
 from kard_ray.serving.plan import EnginePlan, StudentPlan
 from kard_ray.student.rendering import Renderer, opening
 
+_AT_ONCE = 2  # questions of a warm-up
 _PASSAGE = ("passage_id", "title", "text", "score")
 
 
@@ -47,6 +48,29 @@ class Student:
         await self.engine.load([loaded.plan.manner.adapter for loaded in wanted.values()])
         leaving = {key: replace(one, leaving=True) for key, one in before.items() if key not in wanted}
         self._students = wanted | leaving
+
+    async def warm_up(self) -> None:
+        """Have a vLLM engine do the largest thing that its students are asked for, before anybody asks.
+
+        The memory that it takes is then taken at the start (on a CPU half of the engine's, when options are scored),
+        not in the middle of a rush: a machine that is too small for it never says that it is ready.
+        """
+        if self.plan.encoder_decoder:
+            return
+        plans = [loaded.plan for loaded in self._students.values()]
+        longest = max(plan.manner.rendering.max_prompt_tokens + plan.sampling.max_tokens for plan in plans)
+        tokens = min(longest, self.plan.config.max_model_tokens) - 1  # behind them one is written
+        scored = any(plan.manner.score_options for plan in plans)
+        draw = Draw(temperature=0.0, top_p=1.0, top_k=0, max_tokens=1, stop=(), log_probs=False)
+        async with asyncio.TaskGroup() as group:
+            for token in range(_AT_ONCE):  # others for each, so that none is read from the prefix cache
+                prompt, rest = [token] * (tokens // 2), [token] * (tokens - tokens // 2)
+                request = (
+                    Score(prompt_ids=prompt, begun=[], scored=rest)
+                    if scored
+                    else Write(prompt_ids=prompt + rest)
+                )
+                group.create_task(self.engine.reply(request, draw, plans[0].manner.adapter, None))
 
     async def answer(self, ask: Ask) -> Written:
         """The reply to ``ask``; raises ServiceError."""

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from kard_ray.runtime.dialogue import Reply, Score, Write
 from kard_ray.runtime.engine import EngineConfig, engine_environment
 from kard_ray.serving.errors import ServiceError
 from kard_ray.serving.parts import Ask, Delta, StudentEvent, Written
@@ -117,6 +118,31 @@ def test_scored_options_conclude_every_sample(student: Student, run: Run) -> Non
         text = "".join(one.text for one in deltas if isinstance(one, Delta) and one.sample == at)
         assert text.split() == sample.text.split()
         assert sample.text.endswith(f"So the answer is {sample.answer}.")
+
+
+def test_the_warm_up_is_as_long_as_the_longest_question_and_scored_as_its_options_are(
+    student: Student, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    reply = student.engine.reply
+
+    async def noted(request: Any, *more: Any) -> Reply:
+        asked.append((request, await reply(request, *more)))
+        return asked[-1][1]
+
+    monkeypatch.setattr(student.engine, "reply", noted)
+    run(student.warm_up())
+    assert len({request.prompt_ids[0] for request, _ in asked}) == len(asked) > 1  # no prompt begins another
+    for request, answered in asked:
+        assert isinstance(request, Score)
+        assert len(request.prompt_ids) + len(request.scored) == 200 + 12 - 1
+        assert len(answered.log_probs) == len(request.scored)
+
+    scored = next(key for key in student._students if key[0] == "scored")
+    monkeypatch.delitem(student._students, scored)
+    asked.clear()
+    run(student.warm_up())
+    assert [(type(request), len(request.prompt_ids)) for request, _ in asked] == [(Write, 211)] * 2
 
 
 def test_what_nobody_waits_for_is_given_up(student: Student, run: Run) -> None:
