@@ -9,13 +9,15 @@ stop words, fold to ASCII.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from lancedb.index import FTS
 from pydantic import Field
 
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from lancedb.index import FTS
 
 # The languages that both tantivy and Lance can stem.
 Language = Literal[
@@ -69,6 +71,8 @@ def stop_list(config: AnalyzerConfig) -> list[str] | None:
 
 def full_text_index(config: AnalyzerConfig) -> FTS:
     """LanceDB's full-text index with the same analysis."""
+    from lancedb.index import FTS
+
     return FTS(
         with_position=False,
         base_tokenizer="simple",

@@ -6,14 +6,12 @@ import posixpath
 from typing import Protocol
 
 import lance
-import lancedb
-from lancedb.index import BTree, IvfHnswSq, IvfPq
 
 from kard_ray.knowledge.analysis import AnalyzerConfig, full_text_index
 from kard_ray.knowledge.bm25_build import Bm25Config, build_bm25_index
 from kard_ray.knowledge.config import VectorIndexConfig
 from kard_ray.knowledge.fragments import table_uri
-from kard_ray.knowledge.passage import TABLE
+from kard_ray.knowledge.opening import open_table
 from kard_ray.knowledge.versions import newest_is
 from kard_ray.runtime.errors import UserError
 
@@ -42,10 +40,12 @@ class IndexSettings(Protocol):
 
 def make_indexes(folder: str, settings: IndexSettings) -> int:
     """Merge small fragments, make all indexes, check them; returns the table's version."""
+    from lancedb.index import BTree
+
     dataset = lance.dataset(table_uri(folder))
     if len(dataset.get_fragments()) > _FRAGMENTS:
         dataset.optimize.compact_files()
-    table = lancedb.connect(folder).open_table(TABLE)
+    table = open_table(folder)
     table.create_index("content", config=full_text_index(settings.analyzer))
     for column in _SCALARS:
         table.create_index(column, config=BTree())
@@ -57,7 +57,7 @@ def update_indexes(folder: str, settings: IndexSettings) -> int:
 
     Returns the table's version. Raises UserError when an index leaves rows out.
     """
-    table = lancedb.connect(folder).open_table(TABLE)
+    table = open_table(folder)
     have = {tuple(index.columns) for index in table.list_indices()}
     rows = table.count_rows()
     # LanceDB trains a vector index on 256 rows or more.
@@ -66,6 +66,8 @@ def update_indexes(folder: str, settings: IndexSettings) -> int:
         and ("vector",) not in have
         and rows >= max(settings.vectors.exact_below, 256)
     ):
+        from lancedb.index import IvfHnswSq, IvfPq
+
         partitions = max(1, rows // settings.vectors.partition_rows)
         kind = IvfPq if settings.vectors.kind == "ivf_pq" else IvfHnswSq
         table.create_index("vector", config=kind(distance_type="cosine", num_partitions=partitions))
@@ -83,7 +85,7 @@ def compact_table(folder: str, version: int, settings: IndexSettings) -> int:
 
 def check_indexes(folder: str, version: int) -> None:
     """Raises UserError when ``version`` has no full-text index or an index leaves rows out."""
-    table = lancedb.connect(folder).open_table(TABLE)
+    table = open_table(folder)
     table.checkout(version)
     indexes = table.list_indices()
     if not any(index.columns == ["content"] for index in indexes):

@@ -13,12 +13,10 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 import lance
-import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-from lancedb.query import MatchQuery
 from pydantic import Field
 
 from kard_ray.knowledge.bm25 import Bm25Index
@@ -27,7 +25,8 @@ from kard_ray.knowledge.filters import COLUMNS, PassageFilter
 from kard_ray.knowledge.fragments import is_in, table_uri
 from kard_ray.knowledge.fusion import reciprocal_rank_fusion
 from kard_ray.knowledge.indexes import bm25_folder
-from kard_ray.knowledge.passage import RETRIEVED, TABLE
+from kard_ray.knowledge.opening import open_table
+from kard_ray.knowledge.passage import RETRIEVED
 from kard_ray.knowledge.settings import read_settings
 from kard_ray.knowledge.vectors import ExactVectors
 from kard_ray.knowledge.versions import find_version
@@ -193,6 +192,8 @@ class KnowledgeBase:
     ) -> list[tuple[int, float]]:
         if not any(character.isalnum() for character in query):
             return []
+        from lancedb.query import MatchQuery
+
         limit = k + _MARGIN
         while True:
             search = self._table.search(MatchQuery(query, "content"), query_type="fts")  # type: ignore[call-arg]
@@ -268,7 +269,7 @@ class KnowledgeBase:
 
     @cached_property
     def _table(self) -> Any:
-        table = lancedb.connect(self.folder).open_table(TABLE)
+        table = open_table(self.folder)
         table.checkout(self.version.number)
         return table
 

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import lancedb
 import numpy as np
 import numpy.typing as npt
-from lancedb.index import IvfPq
 
 from kard_ray.knowledge.filters import PassageFilter
+from kard_ray.knowledge.opening import open_table
 from kard_ray.reranker.maxsim import TokenArrays
 
 EXACT_TOKENS = (
@@ -35,7 +34,9 @@ def make_multivector_index(folder: str, name: str, *, tokens: int) -> bool:
     """
     if tokens < max(EXACT_TOKENS, _LEAST):
         return False
-    table = lancedb.connect(folder).open_table(name)
+    from lancedb.index import IvfPq
+
+    table = open_table(folder, name)
     partitions = max(1, tokens // _PARTITION_TOKENS)
     table.create_index("vectors", config=IvfPq(distance_type="cosine", num_partitions=partitions))
     return True
@@ -51,7 +52,7 @@ class MultivectorSearch:
         self.arrays, self.id_order_N = arrays, id_order_N
         self.table: Any = None
         if os.path.isdir(os.path.join(folder, f"{name}.lance", "_indices")):
-            self.table = lancedb.connect(folder).open_table(name)
+            self.table = open_table(folder, name)
 
     def search(
         self,
