@@ -16,12 +16,22 @@ settings.register_profile("kard_ray", deadline=None, suppress_health_check=[Heal
 settings.load_profile("kard_ray")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, in one of the test processes, what shares a cluster, an engine or the finished run."""
-    readers = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+LONGEST_FIRST = ("e2e", "engine", "ray")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In one of several test processes: modules that take long come first.
+
+    So no process is left with a long module when the other has nothing to do any more.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    ranks: dict[Path, int] = {}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("finished" if item.path in readers else str(item.path)))
+        marks = {mark.name for mark in item.iter_markers()}
+        rank = next((at for at, name in enumerate(LONGEST_FIRST) if name in marks), len(LONGEST_FIRST))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(scope="session")
