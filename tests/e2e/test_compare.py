@@ -12,17 +12,10 @@ import yaml
 
 from tests.e2e.conftest import Finished
 from tests.e2e.world import TEST, World, copy_run, kard_ray, kill_when, manifests, only, succeed
-from tests.tiny_models import VOCAB_TEXT, tiny_t5
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
-SEEDS = (1, 2)
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The students' model: an encoder-decoder answers without vLLM, whose start would take 25 s for each student."""
-    return tiny_t5(tmp_path_factory.mktemp("models") / "t5", VOCAB_TEXT)
+SEEDS = (42, 2)  # students of the first are in the finished run already
 
 
 def recipe_with(
@@ -49,13 +42,16 @@ def contents(run: Path, stage: str) -> dict[str, int]:
 
 
 def test_a_killed_comparison_goes_on_and_reports_every_student(
-    finished: Finished, world: World, t5: Path, tmp_path: Path
+    finished: Finished, world: World, tmp_path: Path
 ) -> None:
-    run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
+    run = copy_run(
+        finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver", "train"
+    )
     recipe = recipe_with(
         world, tmp_path / "compare.yaml", {"seeds": list(SEEDS), "students": {"a": {}}, "claims": ["kard"]},
-        reranked=True, model=str(t5),
+        reranked=True,
     )  # fmt: skip
+    made_by_run = {stage: contents(run, stage) for stage in ("train/finetune", "train/kard")}
     command = ("compare", recipe, "--run-dir", run)
     log = tmp_path / "log"
 
@@ -67,6 +63,8 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
     told = [line for line in log.read_text().splitlines() if line.startswith("[kard-ray] train/")]
     assert ["starts" in line for line in told[:2]] == [True, True], told
     before = {stage: contents(run, stage) for stage in ("train/finetune", "train/kard", "predict/finetune")}
+    for stage, files in made_by_run.items():
+        assert files.items() <= before[stage].items(), f"{stage} was made again"
     assert before["predict/finetune"]
 
     done = succeed(*command)
@@ -92,10 +90,12 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
         assert cell["curve"]
         assert (cell["hits_at"] is None) == (cell["passages"] == "none")
         assert (cell["flops_per_question"]["reranker"] > 0) == cell["passages"].startswith("reranker")
-    tokens = {cell["passages"]: cell["prompt_tokens"] for cell in results["cells"] if cell["seed"] == 1}
+    tokens = {
+        cell["passages"]: cell["prompt_tokens"] for cell in results["cells"] if cell["seed"] == SEEDS[0]
+    }
     assert tokens["bm25:2"] > 1.5 * tokens["bm25"]  # the first round's rationale is paid for too
     curves = {(c["method"], c["seed"]): c["curve"] for c in results["cells"]}
-    assert curves["kard", 1] != curves["kard", 2], "seeds train other students"
+    assert curves["kard", SEEDS[0]] != curves["kard", SEEDS[1]], "seeds train other students"
     assert [row["seeds"] for row in results["rows"]] == [list(SEEDS)] * (1 + len(sources))
     assert {(pair["a"], pair["b"]) for pair in results["pairs"]} == {
         ("a/kard/bm25", "a/finetune/none"),
@@ -113,19 +113,17 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
 
 
 def test_a_student_that_fails_ends_no_other_and_is_missing_in_the_report(
-    finished: Finished, world: World, t5: Path, tmp_path: Path
+    finished: Finished, world: World, tmp_path: Path
 ) -> None:
     run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge", "rationales", "silver")
-    broken = shutil.copytree(t5, tmp_path / "broken")
+    broken = shutil.copytree(world.t5, tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])  # a download that ended early
     students: dict[str, Any] = {
         "good": {},
         "bad": {"student.model": str(broken), "student.max_failures": 0},
     }
-    recipe = recipe_with(
-        world, tmp_path / "compare.yaml", {"students": students}, model=str(t5), methods=["finetune"]
-    )
+    recipe = recipe_with(world, tmp_path / "compare.yaml", {"students": students}, methods=["finetune"])
     done = kard_ray("compare", recipe, "--run-dir", run)
     assert done.code == 2, done.err[-4000:]
     first, second = done.err.splitlines()[-2:]

@@ -129,7 +129,7 @@ def test_a_job_runs_what_is_left_of_the_pipeline(
     run = copy_run(finished.folder, tmp_path / "run", *done_before)
     done = cluster.submit(
         "python", "jobs/pipeline.py", "--recipe", world.recipe, "--run-dir", run,
-        "--set", "student.methods=[kard]",
+        "--set", "student.methods=[kard]", "--set", f"student.model={world.llama}", "--set", "student.epochs=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     for label in done_before:

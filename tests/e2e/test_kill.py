@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from tests.e2e.conftest import Finished
 from tests.e2e.world import (
+    STEPS,
     TEST,
     TRAIN,
     World,
@@ -59,11 +60,11 @@ def test_the_teacher_never_writes_a_finished_rationale_again_though_driver_and_e
     finished: Finished, world: World, tmp_path: Path
 ) -> None:
     run = copy_run(finished.folder, tmp_path / "run", "benchmark", "knowledge")
-    samples = 4
+    samples = 2
     expected = {f"q{at}#{sample}" for at in range(TRAIN) for sample in range(samples)}
     expected |= {f"q{at}#0" for at in range(TRAIN, TRAIN + TEST)}
     command = ("rationales", world.recipe, "--run-dir", run, "--set", f"teacher.samples={samples}")
-    command += ("--set", "teacher.sampling.max_tokens=150")
+    command += ("--set", "teacher.sampling.max_tokens=80")
     command += ("--set", "teacher.engine.max_sequences=2", "--set", "teacher.engine.batch_rows=2")
     kill_when(lambda: has_written(run), *command, log=tmp_path / "log")
     assert manifests(run, "rationales") == []
@@ -91,14 +92,12 @@ def test_the_teacher_never_writes_a_finished_rationale_again_though_driver_and_e
     assert {i: text for i, text in rationales.items() if text.startswith("kept from before")} == marks
 
 
-# 60 steps: long enough to be killed in the middle. A checkpoint at each step changes nothing in the outcome.
-TRAINING = ("--set", "student.methods=[kard]", "--set", "student.epochs=10")
+# A checkpoint at each step changes nothing in the outcome.
 EACH_STEP = ("--set", "student.checkpoint_seconds=0")
-STEPS = 60
 
 
 def train_command(world: World, run: Path) -> tuple[str | Path, ...]:
-    return ("train", world.recipe, "--run-dir", run, *TRAINING)
+    return ("train", world.recipe, "--run-dir", run, "--set", "student.methods=[kard]")
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -144,15 +143,8 @@ def prepared(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Ca
     )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(prepared: Callable[[str], Path], world: World) -> Path:
-    run = prepared("undisturbed")
-    succeed(*train_command(world, run))
-    return run
-
-
 def test_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
-    prepared: Callable[[str], Path], undisturbed: Path, world: World, tmp_path: Path
+    prepared: Callable[[str], Path], finished: Finished, world: World, tmp_path: Path
 ) -> None:
     run = prepared("killed")
     command = train_command(world, run)
@@ -162,14 +154,14 @@ def test_training_goes_on_from_its_last_checkpoint_to_the_same_weights(
     counts = only(run, "train/kard")["counts"]
     assert counts["steps"] == STEPS
     assert 0 < counts["resumed_at_step"] < STEPS
-    assert only(undisturbed, "train/kard")["counts"]["resumed_at_step"] == 0
-    assert_same_weights(run, undisturbed)
-    assert_same_curve(run, undisturbed)
+    assert only(finished.folder, "train/kard")["counts"]["resumed_at_step"] == 0
+    assert_same_weights(run, finished.folder)
+    assert_same_curve(run, finished.folder)
     assert not list(run.glob("train/kard/*/_parts"))
 
 
 def test_training_survives_the_death_of_its_worker(
-    prepared: Callable[[str], Path], undisturbed: Path, world: World, tmp_path: Path
+    prepared: Callable[[str], Path], finished: Finished, world: World, tmp_path: Path
 ) -> None:
     run, log = prepared("worker"), tmp_path / "log"
     with running(*train_command(world, run), *EACH_STEP, log=log) as (process, ray_folder):
@@ -178,5 +170,5 @@ def test_training_survives_the_death_of_its_worker(
         os.kill(worker, signal.SIGKILL)
         assert process.wait(timeout=300) == 0, log.read_text()[-6000:]
     assert 0 < only(run, "train/kard")["counts"]["resumed_at_step"] < STEPS, log.read_text()[-6000:]
-    assert_same_weights(run, undisturbed)
-    assert_same_curve(run, undisturbed)
+    assert_same_weights(run, finished.folder)
+    assert_same_curve(run, finished.folder)

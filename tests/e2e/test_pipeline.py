@@ -1,4 +1,4 @@
-"""The whole way, with real engines: artifacts, resume by key, the report, and new questions for a finished student."""
+"""The whole way, with a real engine: artifacts, resume by key, the report, and new questions for a finished student."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 
 from tests.e2e.conftest import Finished
 from tests.e2e.world import (
+    EPOCHS,
     METHODS,
     SAMPLES,
+    STEPS,
     TEST,
     TEST_SAMPLES,
     TRAIN,
@@ -104,7 +106,7 @@ def test_counts_add_up_from_questions_to_predictions(finished: Finished) -> None
     assert only(run, "silver")["rows"] == {"silver": samples}
     assert only(run, "train/finetune")["rows"] == {"examples": TRAIN}
     assert only(run, "train/kard")["rows"] == {"examples": TRAIN * SAMPLES}
-    assert only(run, "train/kard")["counts"]["steps"] == TRAIN * SAMPLES // 4
+    assert only(run, "train/kard")["counts"]["steps"] == STEPS
     assert only(run, "predict/finetune")["rows"] == {"predictions": TEST}
     assert only(run, "predict/kard")["rows"] == {"predictions": TEST * 2, "searches": TEST}  # silver: none
     for method in METHODS:
@@ -178,14 +180,6 @@ def test_a_dry_run_of_a_finished_run_skips_everything_and_writes_nothing(
     assert not plan.ray_started
 
 
-@pytest.fixture(scope="module")
-def retrained(finished: Finished, world: World, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The finished run, gone on with two epochs for KARD alone."""
-    folder = copy_run(finished.folder, tmp_path_factory.mktemp("runs") / "retrained")
-    changed = ("--set", "student.epochs=2", "--set", "student.methods=[kard]")
-    return Finished(folder, succeed("run", world.recipe, "--run-dir", folder, *changed))
-
-
 def test_the_dry_run_names_the_field_that_changed(finished: Finished, world: World) -> None:
     plan = succeed(
         "run", world.recipe, "--run-dir", finished.folder, "--dry-run", "--set", "student.epochs=2"
@@ -194,7 +188,7 @@ def test_the_dry_run_names_the_field_that_changed(finished: Finished, world: Wor
     for label in ("benchmark", "knowledge", "rationales", "silver"):
         assert f"{label} skip: finished" in text
     for method in METHODS:
-        assert f"train/{method} run: changed: epochs: 1.0 -> 2.0" in text
+        assert f"train/{method} run: changed: epochs: {EPOCHS}.0 -> 2.0" in text
         assert f"predict/{method} run: changed: input train/{method} is another one" in text
     assert "report run: changed: input predict/finetune is another one" in text
 
@@ -210,9 +204,13 @@ def test_a_changed_field_redoes_what_depends_on_it_and_keeps_the_old(
         assert f"{label}: starts (changed: " in log
         old, new = manifests(retrained.folder, label)
         assert old["key"] == only(finished.folder, label)["key"] != new["key"]
-    assert [m["counts"]["steps"] for m in manifests(retrained.folder, "train/kard")] == [6, 12]
+    assert [m["counts"]["steps"] for m in manifests(retrained.folder, "train/kard")] == [
+        STEPS,
+        2 * STEPS // EPOCHS,
+    ]
     records = json.loads((retrained.folder / "report" / "results.json").read_text())
     assert [(r["method"], r["passages"]) for r in records] == [("kard", "bm25"), ("kard", "silver")]
+    assert all(0 < r["generated_tokens"] <= 16 * TEST for r in records)
 
 
 def test_going_back_to_the_old_field_finds_the_old_work_and_the_old_results(
@@ -227,11 +225,12 @@ def test_going_back_to_the_old_field_finds_the_old_work_and_the_old_results(
 
 
 def test_new_questions_are_answered_and_the_last_line_is_the_accuracy(
-    retrained: Finished, world: World, tmp_path: Path
+    finished: Finished, world: World, tmp_path: Path
 ) -> None:
+    run = copy_run(finished.folder, tmp_path / "run")
     new = write_jsonl(tmp_path / "new.jsonl", questions([1, 3, 15], prefix="new-"))
     out = tmp_path / "deep" / "predictions.parquet"
-    command = ("evaluate", retrained.folder, "--method", "kard", "--questions", new, "--out", out)
+    command = ("evaluate", run, "--method", "kard", "--questions", new, "--out", out)
     done = succeed(*command)
     last = done.out.splitlines()[-1]
     numbers = re.fullmatch(r"accuracy (\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\] n=3", last)

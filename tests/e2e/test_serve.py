@@ -40,8 +40,8 @@ def engines(replica: int) -> list[psutil.Process]:
     return [child for child in psutil.Process(replica).children(recursive=True) if child.is_running()]
 
 
-def test_a_run_is_served_through_the_loss_of_its_engine(finished: Finished, tmp_path: Path) -> None:
-    run = copy_run(finished.folder, tmp_path / "run")
+def test_a_run_is_served_through_the_loss_of_its_engine(retrained: Finished, tmp_path: Path) -> None:
+    run = copy_run(retrained.folder, tmp_path / "run")
     refused = kard_ray("serve", run)
     assert (refused.code, refused.ray_started) == (2, False)
     assert "there are no tokens; make one with kard-ray tokens add" in refused.err

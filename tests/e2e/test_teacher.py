@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e import teacher_faults as faults
+from tests.e2e.conftest import Finished
 from tests.e2e.world import World, copy_run, kard_ray, only, succeed
 from tests.teacher.backends.endpoint_server import Behaviour, read_log, serving
 
@@ -23,8 +24,10 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(world: World, questions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "prepared"
+def prepared(
+    finished: Finished, world: World, questions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    run = copy_run(finished.folder, tmp_path_factory.mktemp("runs") / "prepared", "knowledge")
     faults.prepare(world, run, questions)
     return run
 

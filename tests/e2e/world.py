@@ -19,7 +19,7 @@ import yaml
 
 from kard_ray.runtime.session import processes_of
 from kard_ray.teacher.prompt import INSTRUCTION
-from tests.tiny_models import VOCAB_TEXT, tiny_bert, tiny_llama
+from tests.tiny_models import VOCAB_TEXT, tiny_bert, tiny_llama, tiny_t5
 
 T = TypeVar("T")
 
@@ -34,7 +34,9 @@ TOWNS = (
 RIVERS = ("Dorn", "Esk", "Isar", "Odra")
 TRAIN, TEST = 12, 8
 METHODS = ("finetune", "kard")
+EPOCHS = 10  # of students: long enough for a training to be killed in its middle
 SAMPLES, TEST_SAMPLES = 2, 1
+STEPS = TRAIN * SAMPLES // 4 * EPOCHS  # of KARD, in batches of 4
 
 
 def passages() -> list[dict[str, str]]:
@@ -80,12 +82,17 @@ class World:
 
     @property
     def llama(self) -> Path:
-        """Teacher and student."""
+        """The teacher, and the student of tests of an engine."""
         return self.folder / "llama"
+
+    @property
+    def t5(self) -> Path:
+        """The student: an encoder-decoder answers without vLLM, whose start would take half a minute each time."""
+        return self.folder / "t5"
 
 
 def recipe_tree(folder: Path) -> dict[str, Any]:
-    """The recipe: two methods, so that three engines start; no filter, because a random teacher concludes nothing."""
+    """The recipe: two methods; no filter, because a random teacher concludes nothing."""
     engine = {"max_model_tokens": 512, "max_sequences": 16, "batch_rows": 8, "kv_cache_gib": 1}
     return {
         "name": "tiny",
@@ -111,14 +118,14 @@ def recipe_tree(folder: Path) -> dict[str, Any]:
         },
         "silver": {"passages": 3},
         "student": {
-            "model": str(folder / "llama"),
+            "model": str(folder / "t5"),
             "methods": list(METHODS),
             "passages": 2,
             "rationales": 2,
-            "epochs": 1,
+            "epochs": EPOCHS,
             "batch_size": 4,
             "micro_batch_tokens": 512,
-            "learning_rate": 1e-3,
+            "learning_rate": 5e-3,  # learns to write words: a random T5 repeats the token for padding
             "precision": "fp32",
             "rendering": {"max_prompt_tokens": 256},
         },
@@ -135,6 +142,7 @@ def make_world(folder: Path) -> World:
     # The tokenizer has seen the teacher's instruction and the passages: prompts stay short.
     text = "\n".join([VOCAB_TEXT, INSTRUCTION, *(f"{row['title']}: {row['text']}" for row in passages())])
     tiny_llama(folder / "llama", text)
+    tiny_t5(folder / "t5", text)
     tiny_bert(folder / "bert", text)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe_tree(folder), sort_keys=False))
     return World(folder)
