@@ -47,6 +47,8 @@ WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
+# For a local cluster: nobody takes away its only node, so a training needs no actor that looks out for that.
+_LOCAL_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 _GRACE_SECONDS = 5.0  # what Ray gets to clean up after itself
 _watcher: subprocess.Popen[bytes] | None = None
 
@@ -187,7 +189,7 @@ def _start_local(config: ClusterConfig, environment: Mapping[str, str]) -> None:
     import ray
 
     ensure_token()
-    with _in_environment(environment):
+    with _in_environment({**_LOCAL_ENVIRONMENT, **environment}):
         context: Any = ray.init(
             address="local",
             # One more than cores: heavy actors hold all cores, and what renders and writes their rows must still run.
