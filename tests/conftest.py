@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,17 @@ settings.load_profile("kard_ray")
 
 
 LONGEST_FIRST = ("e2e", "engine", "ray")
+CLUSTER: list[ExitStack] = []  # what ends the local cluster of this process, when there is one
+ASK_FOR_IT: set[Path] = set()  # modules
 
 
+@pytest.hookimpl(trylast=True)  # of what is left when some are deselected
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In one of several test processes: modules that take long come first.
 
     So no process is left with a long module when the other has nothing to do any more.
     """
+    ASK_FOR_IT.update(item.path for item in items if "local_ray" in getattr(item, "fixturenames", ()))
     if not hasattr(config, "workerinput"):
         return
     ranks: dict[Path, int] = {}
@@ -32,6 +38,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         rank = next((at for at, name in enumerate(LONGEST_FIRST) if name in marks), len(LONGEST_FIRST))
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """After a module: its cluster goes to the next one if that asks for a cluster, and if nothing is left in it."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        goes_on = nextitem is not None and nextitem.path in ASK_FOR_IT
+        if not goes_on or not is_free_soon():
+            while CLUSTER:
+                CLUSTER.pop().close()
+
+
+def is_free_soon() -> bool:
+    """Whether nobody holds a CPU of the cluster of this process, after a moment for those that end."""
+    import ray
+
+    deadline = time.monotonic() + 2
+    while ray.is_initialized():
+        if ray.available_resources().get("CPU") == ray.cluster_resources().get("CPU"):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return False
 
 
 @pytest.fixture(scope="session")
@@ -45,19 +76,21 @@ def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """A local Ray cluster for one test module."""
+def local_ray() -> None:
+    """A local Ray cluster: that of the module before, or a new one."""
     import ray
 
     from kard_ray.runtime.session import ClusterConfig, ray_session
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2"
-        )  # training of seconds need not wait for Ray's 2 s
-        assert not ray.is_initialized(), "another module has left its cluster"
-        with ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)):
-            yield
+    if CLUSTER:
+        return
+    assert not ray.is_initialized(), "another module has left its cluster"
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        # For what the cluster starts: a training of seconds need not wait for Ray's 2 s. Had this process the variable
+        # later on, each training would start processes with an environment of their own.
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        stack.enter_context(ray_session(ClusterConfig(num_cpus=4, object_store_mb=200)))
+        CLUSTER.append(stack.pop_all())
 
 
 def question_line(number: int, split: str) -> str:
