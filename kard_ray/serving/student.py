@@ -52,8 +52,9 @@ class Student:
     async def warm_up(self) -> None:
         """Have a vLLM engine do the largest thing that its students are asked for, before anybody asks.
 
-        The memory that it takes is then taken at the start (on a CPU half of the engine's, when options are scored),
-        not in the middle of a rush: a machine that is too small for it never says that it is ready.
+        The memory that it takes is then taken at the start, not in the middle of a rush: a machine that is too small
+        for it never says that it is ready. On a CPU two prompts of 2,046 tokens, scored, took 1.8 GiB beside 3.3
+        (SmolLM2-135M).
         """
         if self.plan.encoder_decoder:
             return
