@@ -13,7 +13,7 @@ from kard_ray.grid import Cell
 from kard_ray.knowledge.retrieval import passage_texts
 from kard_ray.runtime.models import ModelStatus, check_model, resolve_model
 from kard_ray.student.methods.registry import METHODS
-from kard_ray.student.tracking import CURVE_FILE
+from kard_ray.training.trainer import CURVE_FILE
 
 
 def answers_of(cell: Cell) -> list[Answers]:

@@ -17,7 +17,15 @@ from kard_ray.runtime.artifacts import Artifact, Manifest
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import resolve_model
 from kard_ray.training.failures import why_training_failed
-from kard_ray.training.trainer import ShowProgress, Trainer, keep, scaling, storage_of
+from kard_ray.training.trainer import (
+    CURVE_FILE,
+    EVALUATIONS_FILE,
+    ShowProgress,
+    Trainer,
+    keep,
+    scaling,
+    storage_of,
+)
 
 VERSION = 2  # 1: dropout of the encoder, whatever the recipe said
 
@@ -64,7 +72,6 @@ def train_reranker(
 ) -> Manifest:
     """Train on ``candidates``; the reranker is stored in ``artifact`` under ``reranker/``."""
     from kard_ray.reranker.candidate_sets import both_sides
-    from kard_ray.reranker.checkpointing import CURVE_FILE, EVALUATIONS_FILE
     from kard_ray.reranker.measuring import first_stage
     from kard_ray.reranker.model import check_model
 

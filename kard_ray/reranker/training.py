@@ -8,11 +8,14 @@ Shape letters: B rationales, C candidates of each.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray.train
 import ray.train.torch
 import torch
@@ -21,11 +24,11 @@ from torch import Tensor
 
 from kard_ray.reranker.annealing import last_temperatures, temperatures
 from kard_ray.reranker.candidate_sets import CandidateSets, both_sides
-from kard_ray.reranker.checkpointing import checkpoint_of, restore
-from kard_ray.reranker.config import RerankerConfig
+from kard_ray.reranker.config import RERANKER_FOLDER, RerankerConfig
 from kard_ray.reranker.loss import cross_entropy, kl_to_retriever
 from kard_ray.reranker.measuring import measure
 from kard_ray.reranker.model import Reranker, new_reranker
+from kard_ray.training.checkpointing import Progress, checkpoint_folder, restore, unfinished
 from kard_ray.training.optimizer import MasterAdamW, learning_rate
 from kard_ray.training.order import plan_batches
 from kard_ray.training.sharding import sum_gradients
@@ -34,6 +37,20 @@ from kard_ray.training.workers import agreed, quiet_reports, read_table, step_se
 # Ray Train fetches reports every 2 s and holds a worker until then: one every 10 s may cost a fifth of the time.
 _REPORT_SECONDS = 30.0
 _NOTHING, _METRICS, _CHECKPOINT = range(3)
+
+# One row per optimizer step, without gaps, however often the training was interrupted.
+CURVE = pa.schema(
+    [
+        pa.field("step", pa.int32()),  # from 1
+        pa.field("loss", pa.float64()),  # nats per rationale, at the step's temperatures
+        pa.field("learning_rate", pa.float64()),
+        pa.field("gradient_norm", pa.float64()),  # before clipping
+        pa.field("rationale_temperature", pa.float64()),
+        pa.field("question_temperature", pa.float64()),
+        # Of questions and passages, without padding, of all workers.
+        pa.field("tokens_per_second", pa.float64()),
+    ]
+)
 
 Ids = list[int]
 
@@ -63,7 +80,7 @@ def train_reranker_on_worker(loop: dict[str, Any]) -> None:
         reranker.encoder.prefer_products()
     reranker.to(device).train()
     optimizer = MasterAdamW(reranker.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    progress = restore(optimizer)
+    progress = restore(optimizer, rank=rank)
     first_step = progress.step
     if first_step == len(plan):
         return  # killed between the last checkpoint and the manifest: the reranker is in that checkpoint
@@ -133,13 +150,27 @@ def train_reranker_on_worker(loop: dict[str, Any]) -> None:
         if due == _METRICS:
             report(metrics)
         elif due == _CHECKPOINT:
-            with checkpoint_of(
-                progress, optimizer, rank=rank, finished=reranker if last else None
-            ) as checkpoint:
+            written = (
+                _finished(progress, reranker, rank=rank)
+                if last
+                else unfinished(progress, optimizer, curve=CURVE, rank=rank)
+            )
+            with written as checkpoint:
                 report(metrics, checkpoint)
             saved = time.monotonic()
         if due != _NOTHING:
             reported = time.monotonic()
+
+
+@contextmanager
+def _finished(progress: Progress, reranker: Reranker, *, rank: int) -> Iterator[ray.train.Checkpoint | None]:
+    """The last checkpoint, on worker 0, with the reranker that the training ends with."""
+    with checkpoint_folder(progress, curve=CURVE, rank=rank) as folder:
+        if folder is None:
+            yield None
+            return
+        reranker.save(os.path.join(folder, RERANKER_FOLDER))
+        yield ray.train.Checkpoint.from_directory(folder)
 
 
 def _loss_of(config: RerankerConfig, tau_q: float, tau_p: float) -> partial[Tensor]:

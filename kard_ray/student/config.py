@@ -14,7 +14,6 @@ from kard_ray.student.rendering import RenderingConfig
 MODEL_FOLDER = "model"  # of a trained student, for transformers and vLLM
 ADAPTER_FOLDER = "adapter"  # beside it, when it was trained with LoRA
 CUES = "cues"  # count of a student's manifest: what its prompts end with at test, one pass after the other
-EVALUATIONS_FILE = "evaluations.json"  # in a checkpoint: what was measured on held-out questions
 
 Tracking = Literal["tensorboard", "mlflow"]
 

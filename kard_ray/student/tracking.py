@@ -17,7 +17,6 @@ from kard_ray.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-CURVE_FILE = "curve.parquet"
 TENSORBOARD_FOLDER = "tensorboard"
 
 # One row per optimizer step, without gaps, however often the training was interrupted.

@@ -22,13 +22,22 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.model_files import is_encoder_decoder, load_tokenizer
 from kard_ray.runtime.models import resolve_model
 from kard_ray.student.checks import check_requirements, check_rows
-from kard_ray.student.config import ADAPTER_FOLDER, CUES, EVALUATIONS_FILE, MODEL_FOLDER, StudentConfig
+from kard_ray.student.config import ADAPTER_FOLDER, CUES, MODEL_FOLDER, StudentConfig
 from kard_ray.student.failures import why_training_failed
 from kard_ray.student.held_out import best_of, hold_out, measured_by
 from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.table import TrainingInputs, training_table
-from kard_ray.student.tracking import CURVE_FILE, TENSORBOARD_FOLDER
-from kard_ray.training.trainer import CPU_ENVIRONMENT, ShowProgress, Trainer, keep, scaling, storage_of
+from kard_ray.student.tracking import TENSORBOARD_FOLDER
+from kard_ray.training.trainer import (
+    CPU_ENVIRONMENT,
+    CURVE_FILE,
+    EVALUATIONS_FILE,
+    ShowProgress,
+    Trainer,
+    keep,
+    scaling,
+    storage_of,
+)
 
 VERSION = 2
 

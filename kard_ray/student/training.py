@@ -27,14 +27,15 @@ from kard_ray.student.batching import (
     pack,
     packs,
 )
-from kard_ray.student.checkpointing import Progress, finished, restore, unfinished
 from kard_ray.student.config import StudentConfig
+from kard_ray.student.finishing import finished
 from kard_ray.student.held_out import HELD_OUT, Gold, is_better, measured_by
 from kard_ray.student.loading import load_student
 from kard_ray.student.loss import target_loss
 from kard_ray.student.measuring import Examiner, Row
 from kard_ray.student.plan import Step, evaluation_steps, plan_training
-from kard_ray.student.tracking import MLflow, TensorBoard, Tracker
+from kard_ray.student.tracking import CURVE, MLflow, TensorBoard, Tracker
+from kard_ray.training.checkpointing import Progress, restore, unfinished
 from kard_ray.training.optimizer import MasterAdamW
 from kard_ray.training.order import micro_batches
 from kard_ray.training.sharding import exchange_gradients, share
@@ -152,7 +153,7 @@ def train_student(loop: dict[str, Any]) -> None:
             ) as checkpoint:  # fmt: skip
                 ray.train.report(metrics, checkpoint=checkpoint)
         else:
-            with unfinished(progress, optimizer, rank=rank) as checkpoint:
+            with unfinished(progress, optimizer, curve=CURVE, rank=rank) as checkpoint:
                 ray.train.report(metrics, checkpoint=checkpoint)
             saved = time.monotonic()
         reported = time.monotonic()

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from kard_ray.reranker.candidate_sets import both_sides
-from kard_ray.reranker.checkpointing import CURVE
 from kard_ray.reranker.config import RerankerConfig
 from kard_ray.reranker.loss import kl_to_retriever
 from kard_ray.reranker.measuring import measure
 from kard_ray.reranker.model import load_reranker
 from kard_ray.reranker.train import train_reranker
+from kard_ray.reranker.training import CURVE
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, Manifest, RunDirectory
 from kard_ray.runtime.errors import UserError
 from tests.reranker.training_cases import artifact_of, candidates_of, reranker, tables
