@@ -261,8 +261,8 @@ def speed(args: argparse.Namespace, folder: Path, way: str, seconds: list[float]
 
 def main() -> None:
     """Run every way in a process of its own and print one line for each."""
+    from kard_ray.runtime.allocator import allocator
     from kard_ray.runtime.session import WORKER_ENVIRONMENT
-    from kard_ray.student.train import CPU_ENVIRONMENT
 
     args = arguments()
     if args.way:
@@ -283,7 +283,7 @@ def main() -> None:
                 [sys.executable, __file__, *sys.argv[1:], "--way", way, "--folder", name],
                 env=os.environ
                 | WORKER_ENVIRONMENT
-                | CPU_ENVIRONMENT
+                | allocator(keep=True)
                 | {"OMP_NUM_THREADS": str(args.threads)},
                 stdout=sys.stderr,
                 check=True,

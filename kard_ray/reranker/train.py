@@ -25,6 +25,7 @@ from kard_ray.training.trainer import (
     keep,
     scaling,
     storage_of,
+    worker_environment,
 )
 
 VERSION = 2  # 1: dropout of the encoder, whatever the recipe said
@@ -60,6 +61,7 @@ def build_trainer(
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
             callbacks=list(callbacks) or [ShowProgress("train reranker")],  # type: ignore[list-item,arg-type]
+            worker_runtime_env=worker_environment(config.gpus_per_worker),
         ),
     )
 

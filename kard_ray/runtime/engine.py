@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray
 from pydantic import Field
 
+from kard_ray.runtime.allocator import allocator
 from kard_ray.runtime.config import Frozen
 from kard_ray.runtime.dialogue import Ask
 from kard_ray.runtime.errors import UserError
@@ -120,7 +121,7 @@ def engine_environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> d
     if device == "gpu":
         return {}
     cores = sorted(os.sched_getaffinity(0))[: config.cpu_cores]
-    environment = {
+    environment = allocator(keep=False) | {
         "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
         "VLLM_LOGGING_LEVEL": "ERROR",  # on a CPU it warns at each start of a dozen things that GPUs have
         # vLLM's own choice bound one of two cores (measured); with several engines it must divide them.

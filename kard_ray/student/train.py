@@ -29,7 +29,6 @@ from kard_ray.student.methods.registry import METHODS, MethodName
 from kard_ray.student.table import TrainingInputs, training_table
 from kard_ray.student.tracking import TENSORBOARD_FOLDER
 from kard_ray.training.trainer import (
-    CPU_ENVIRONMENT,
     CURVE_FILE,
     EVALUATIONS_FILE,
     ShowProgress,
@@ -37,6 +36,7 @@ from kard_ray.training.trainer import (
     keep,
     scaling,
     storage_of,
+    worker_environment,
 )
 
 VERSION = 2
@@ -94,7 +94,7 @@ def train(
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
             callbacks=list(callbacks) or [ShowProgress(f"train {method}")],  # type: ignore[list-item,arg-type]
-            worker_runtime_env={} if config.gpus_per_worker else {"env_vars": CPU_ENVIRONMENT},
+            worker_runtime_env=worker_environment(config.gpus_per_worker),
         ),
     )
     try:

@@ -14,15 +14,17 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.callback import UserCallback
 
+from kard_ray.runtime.allocator import allocator
 from kard_ray.runtime.artifacts import PARTS, Artifact
 from kard_ray.runtime.progress import Progress
 
 CURVE_FILE = "curve.parquet"  # in a checkpoint: one row per optimizer step
 EVALUATIONS_FILE = "evaluations.json"  # in a checkpoint: what was measured on held-out questions
 
-# A step's tensors come and go by gigabytes: memory that glibc gave back would fault in again, page by page.
-# (WORKER_ENVIRONMENT of runtime/session.py keeps less: other workers than a trainer share their machine.)
-CPU_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
+
+def worker_environment(gpus: float) -> dict[str, Any]:
+    """Runtime environment of workers with so many GPUs each."""
+    return {} if gpus else {"env_vars": allocator(keep=True)}
 
 
 class ShowProgress(UserCallback):
