@@ -281,10 +281,7 @@ def main() -> None:
         for way in args.ways.split(","):
             subprocess.run(
                 [sys.executable, __file__, *sys.argv[1:], "--way", way, "--folder", name],
-                env=os.environ
-                | WORKER_ENVIRONMENT
-                | allocator(keep=True)
-                | {"OMP_NUM_THREADS": str(args.threads)},
+                env=os.environ | WORKER_ENVIRONMENT | allocator() | {"OMP_NUM_THREADS": str(args.threads)},
                 stdout=sys.stderr,
                 check=True,
             )

@@ -55,7 +55,7 @@ def build_trainer(
             "knowledge_base": dict(knowledge_base or {}),
         },
         scaling_config=scaling(config.workers, cpus=config.cpus_per_worker, gpus=config.gpus_per_worker),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[call-arg]
             name=name,
             storage_path=storage,
             checkpoint_config=CheckpointConfig(num_to_keep=1),

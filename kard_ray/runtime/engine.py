@@ -121,7 +121,7 @@ def engine_environment(config: EngineConfig, device: Literal["cpu", "gpu"]) -> d
     if device == "gpu":
         return {}
     cores = sorted(os.sched_getaffinity(0))[: config.cpu_cores]
-    environment = allocator(keep=False) | {
+    environment = allocator() | {
         "VLLM_CPU_KVCACHE_SPACE": str(config.kv_cache_gib),
         "VLLM_LOGGING_LEVEL": "ERROR",  # on a CPU it warns at each start of a dozen things that GPUs have
         # vLLM's own choice bound one of two cores (measured); with several engines it must divide them.

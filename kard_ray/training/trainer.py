@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import posixpath
 from typing import Any
+from uuid import uuid4
 
 import ray.train
 from fsspec.implementations.arrow import ArrowFSWrapper
 from ray._private.services import get_webui_url_from_internal_kv
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.callback import UserCallback
 
 from kard_ray.runtime.allocator import allocator
 from kard_ray.runtime.artifacts import PARTS, Artifact
+from kard_ray.runtime.placement_groups import free_groups_of
 from kard_ray.runtime.progress import Progress
 
 CURVE_FILE = "curve.parquet"  # in a checkpoint: one row per optimizer step
@@ -24,7 +28,7 @@ EVALUATIONS_FILE = "evaluations.json"  # in a checkpoint: what was measured on h
 
 def worker_environment(gpus: float) -> dict[str, Any]:
     """Runtime environment of workers with so many GPUs each."""
-    return {} if gpus else {"env_vars": allocator(keep=True)}
+    return {} if gpus else {"env_vars": allocator()}
 
 
 class ShowProgress(UserCallback):
@@ -46,19 +50,45 @@ class ShowProgress(UserCallback):
         self.step = max(self.step, report["step"])
 
 
+class _TellController(ControllerCallback):
+    """Leaves the id of the controller's actor where the driver finds it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Before anything is reserved."""
+        _internal_kv_put(self.key, ray.get_runtime_context().get_actor_id() or "")
+
+
 class Trainer(TorchTrainer):
-    """A TorchTrainer without two of Ray's helpers where they have nothing to do.
+    """A TorchTrainer that gives back what it reserved, without two of Ray's helpers where they have nothing to do.
 
     One hands out data sets: without any, an actor would start for nothing (1.4 s of a core). The other cleans up
     placement groups. It asks the dashboard every second whether the controller lives, and warns as often, or ends with
-    a traceback, when there is none. What it cleans up after, a controller that died, ends with a local cluster anyway.
+    a traceback, when there is none.
     """
 
+    def fit(self) -> ray.train.Result:
+        """As TorchTrainer's.
+
+        A controller that dies, or whose helpers were killed for want of memory, leaves its workers' CPUs reserved: a
+        comparison that goes on with its other steps would wait for them for ever.
+        """
+        try:
+            return super().fit()
+        finally:
+            if controller := _internal_kv_get(self._controller_key):
+                free_groups_of(controller.decode())
+                _internal_kv_del(self._controller_key)
+
     def _create_default_callbacks(self) -> list[Any]:
+        self._controller_key = f"kard_ray/controller/{uuid4().hex}"
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
         useless: list[type] = [] if self.datasets else [DatasetsCallback]
         if not get_webui_url_from_internal_kv():  # get_dashboard_url names one in workers where there is none
             useless.append(PlacementGroupCleanerCallback)
+        callbacks.append(_TellController(self._controller_key))
         return [c for c in callbacks if not isinstance(c, tuple(useless))]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from ray import cloudpickle, tune
 from ray.tune.search import Searcher
 
+from kard_ray.runtime.placement_groups import free_orphans
 from kard_ray.tuning.config import SweepConfig, scalar_text
-from kard_ray.tuning.orphans import free_orphans
 from kard_ray.tuning.schedulers import EPOCHS, NUMBER, VALUE
 from kard_ray.tuning.search import Suggestions
 from kard_ray.tuning.targets import Mode

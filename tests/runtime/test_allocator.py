@@ -22,12 +22,11 @@ def nothing_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(bundled_allocator() is None, reason="this Ray wheel has no jemalloc")
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_process_starts_with_jemalloc_and_takes_its_settings(keep: bool) -> None:
+def test_a_process_starts_with_jemalloc_and_takes_its_settings() -> None:
     """jemalloc tells on stderr of settings that it does not know."""
     ran = subprocess.run(
         [sys.executable, "-c", _HAS],
-        env=os.environ | allocator(keep=keep),
+        env=os.environ | allocator(),
         capture_output=True,
         text=True,
         check=True,
@@ -40,21 +39,21 @@ def test_what_is_preloaded_already_stays(monkeypatch: pytest.MonkeyPatch, tmp_pa
     library = tmp_path / "libjemalloc.so"
     monkeypatch.setattr(module, "bundled_allocator", lambda: library)
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libiomp5.so")
-    assert allocator(keep=True)["LD_PRELOAD"] == f"{library}:/usr/lib/libiomp5.so"
+    assert allocator()["LD_PRELOAD"] == f"{library}:/usr/lib/libiomp5.so"
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libtcmalloc_minimal.so.4")
-    assert allocator(keep=True) == {}
+    assert allocator() == {}
 
 
 def test_without_jemalloc_glibc_keeps_what_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "bundled_allocator", lambda: None)
-    assert set(allocator(keep=True)) == {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+    assert set(allocator()) == {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
 @pytest.mark.skipif(bundled_allocator() is None, reason="this Ray wheel has no jemalloc")
 def test_a_ray_worker_starts_with_it() -> None:
-    @ray.remote(num_cpus=0, runtime_env={"env_vars": allocator(keep=True)})
+    @ray.remote(num_cpus=0, runtime_env={"env_vars": allocator()})
     def maps() -> str:
         return Path("/proc/self/maps").read_text()
 

@@ -12,7 +12,7 @@ from ray.util.placement_group import (
     remove_placement_group,
 )
 
-from kard_ray.tuning.orphans import free_orphans
+from kard_ray.runtime.placement_groups import free_groups_of, free_orphans
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(120)]
 
@@ -36,6 +36,9 @@ class Trial:
         group: PlacementGroup = ray.get(self.controller.reserve.remote())
         return group
 
+    def controllers_id(self) -> str:
+        return self.controller._actor_id.hex()  # type: ignore[no-any-return]
+
 
 def state_of(group: PlacementGroup) -> Any:
     return placement_group_table(group)["state"]
@@ -58,3 +61,12 @@ def test_only_what_dead_trials_have_reserved_is_freed() -> None:
     assert free_orphans() == 0
     remove_placement_group(mine)
     ray.kill(living)
+
+
+def test_what_one_actor_has_reserved_is_freed_though_it_lives() -> None:
+    one, other = Trial.remote(), Trial.remote()
+    given_back, kept = ray.get([one.start.remote(), other.start.remote()])
+    assert free_groups_of(ray.get(one.controllers_id.remote())) == 1
+    assert (state_of(given_back), state_of(kept)) == ("REMOVED", "CREATED")
+    ray.kill(one)
+    ray.kill(other)
