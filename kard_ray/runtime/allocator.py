@@ -28,7 +28,8 @@ def bundled_allocator() -> Path | None:
 def allocator() -> dict[str, str]:
     """Environment of a process that is to start with jemalloc; of one that runs already it changes nothing.
 
-    An allocator that LD_PRELOAD names already stays. Without jemalloc glibc is told to keep freed memory.
+    An allocator that LD_PRELOAD names already stays. Without jemalloc glibc is told to keep freed memory. On a node
+    where Ray lies elsewhere than on the driver's, the loader says that there is no such library, and goes on without.
     """
     path = bundled_allocator()
     preloaded = os.environ.get("LD_PRELOAD", "")
