@@ -33,8 +33,6 @@ GENERATED = [
     pa.field("generation_seconds", pa.float64()),  # from the request to the last token
     pa.field("error", pa.string()),
 ]
-
-
 _COMPILERS = ("g++", "clang++")  # what torch compiles with on a CPU
 
 

@@ -36,8 +36,9 @@ from kard_ray.runtime.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-# For every worker of a run. Tensors of a training step are tens of MB: by default glibc maps each one anew, and the
-# page faults made student training slower than memory that is kept (533 against 710 tokens/s, beside other load).
+# For every worker of a run. Tensors are tens of MB: by default glibc maps each one anew, and the page faults made
+# training slower than memory that is kept (533 against 710 tokens/s, beside other load). Trainers and engines on CPUs
+# start with another allocator (runtime/allocator.py).
 WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),

@@ -52,7 +52,7 @@ def restore(optimizer: MasterAdamW, *, rank: int) -> Progress:
         step=state["step"],
         curve=curve,
         evaluations=evaluations,
-        best_weights=state["best_weights"] if rank == 0 else None,
+        best_weights=state.get("best_weights") if rank == 0 else None,
     )
 
 

@@ -75,6 +75,7 @@ class Trainer(TorchTrainer):
         A controller that dies, or whose helpers were killed for want of memory, leaves its workers' CPUs reserved: a
         comparison that goes on with its other steps would wait for them for ever.
         """
+        self._controller_key = f"kard_ray/controller/{uuid4().hex}"
         try:
             return super().fit()
         finally:
@@ -83,7 +84,6 @@ class Trainer(TorchTrainer):
                 _internal_kv_del(self._controller_key)
 
     def _create_default_callbacks(self) -> list[Any]:
-        self._controller_key = f"kard_ray/controller/{uuid4().hex}"
         callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
         useless: list[type] = [] if self.datasets else [DatasetsCallback]
         if not get_webui_url_from_internal_kv():  # get_dashboard_url names one in workers where there is none
