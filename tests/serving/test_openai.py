@@ -32,6 +32,7 @@ def client(make_app: MakeApp, loop: asyncio.AbstractEventLoop, tmp_path: Any) ->
     app, _ = make_app(tokens=path)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # or a client that is quicker than the server's start is turned away
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[listener])))
         thread.start()
