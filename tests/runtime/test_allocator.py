@@ -14,6 +14,15 @@ from kard_ray.runtime import allocator as module
 from kard_ray.runtime.allocator import allocator, bundled_allocator
 
 _HAS = "print('libjemalloc' in open('/proc/self/maps').read())"
+# 1 GiB in neighbouring blocks becomes free extents of hundreds of MiB; blocks of half a MiB are asked for then.
+_FILL_FREE_FILL = """
+import torch, resource
+blocks = [torch.ones(4 << 20) for _ in range(64)]
+del blocks
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+blocks = [torch.ones(1 << 17) for _ in range(1024)]
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +42,19 @@ def test_a_process_starts_with_jemalloc_and_takes_its_settings() -> None:
     )
     assert ran.stdout.strip() == "True"
     assert ran.stderr == ""
+
+
+@pytest.mark.skipif(bundled_allocator() is None, reason="this Ray wheel has no jemalloc")
+def test_what_is_freed_serves_smaller_tensors() -> None:
+    """A trainer of changing lengths grew by 1 GiB a step: large free extents were kept and never cut."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _FILL_FREE_FILL],
+        env=os.environ | allocator() | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(ran.stdout) < 128, "MiB more for 512 MiB of tensors, with 1 GiB free"
 
 
 def test_what_is_preloaded_already_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
