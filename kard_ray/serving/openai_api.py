@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from kard_ray.serving import sse
+from kard_ray.serving.asking import Drawing
 from kard_ray.serving.errors import ServiceError, invalid
 from kard_ray.serving.parts import Delta, Restart, Written
 from kard_ray.serving.schemas import (
@@ -29,7 +30,7 @@ from kard_ray.serving.schemas import (
     KardPart,
     Usage,
 )
-from kard_ray.serving.service import Drawing, Finish, Service, ServiceEvent, Start
+from kard_ray.serving.service import Finish, Service, ServiceEvent, Start
 
 _DONE = "[DONE]"
 # Fields whose presence asks for something that no student can do, and the values that ask for nothing.

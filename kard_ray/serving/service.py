@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
+from kard_ray.serving import asking
+from kard_ray.serving.answers import in_milliseconds, passage_of, put_together
+from kard_ray.serving.asking import Drawing, Plan
 from kard_ray.serving.cache import LruCache
 from kard_ray.serving.config import ServingConfig
 from kard_ray.serving.deadline import Deadline
-from kard_ray.serving.errors import ServiceError, invalid
+from kard_ray.serving.errors import ServiceError
 from kard_ray.serving.gate import Gate
 from kard_ray.serving.limits import TokenLimits
 from kard_ray.serving.logs import told
 from kard_ray.serving.metrics import Metrics
-from kard_ray.serving.parts import Ask, Delta, Found, Parts, Query, Restart, Written
+from kard_ray.serving.parts import Delta, Found, Parts, Query, Restart, Written
 from kard_ray.serving.routing import Routing, StudentCard
 from kard_ray.serving.schemas import (
     Answer,
@@ -32,21 +33,8 @@ from kard_ray.serving.schemas import (
     Passage,
     RetrieveRequest,
     RetrieveResponse,
-    Sample,
-    Tokens,
 )
-
-SELF_CONSISTENCY_TEMPERATURE = 0.7  # of several samples, when neither the request nor the recipe names one
-_ROOM_FOR_SHADOWS = 0.5  # share of the places inside that may be taken when a shadow is asked
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawing:
-    """How a text is drawn, beyond what an item says."""
-
-    top_p: float | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
+from kard_ray.serving.shadows import Shadows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +71,7 @@ class Service:
         self.gate = Gate(config.max_running, config.max_queued, changed=self._gauge)
         self.limits = TokenLimits()
         self.cache: LruCache[tuple[Answer, Written]] = LruCache(config.cache_entries)
-        self._shadows: set[asyncio.Task[None]] = set()
+        self._shadows = Shadows(parts, self.gate, self.metrics, config.deadline_seconds)
 
     def deadline(self, seconds: float | None) -> Deadline:
         """A request's deadline, from now."""
@@ -115,7 +103,7 @@ class Service:
         """Answer ``item`` step by step; ``whole``: no text before the end, which costs less. Raises ServiceError."""
         began = time.perf_counter()
         card = self.routing.choose(item.model, item.question, item.options)
-        plan = self._plan(item, card, drawing or Drawing())
+        plan = asking.plan(item, card, drawing or Drawing(), self.routing)
         identity = f"ans_{uuid.uuid4().hex}"
         kept = self.cache.get(plan.key) if plan.key is not None else None
         if plan.key is not None:
@@ -125,7 +113,7 @@ class Service:
                 yield event
             return
         async with self.gate.inside(deadline, patient=patient) as queued:
-            found = await self._find(plan, item, request_id, deadline)
+            found = await asking.find(self.parts, plan, request_id, deadline)
             passages = [passage_of(row) for row in found.passages]
             times = {"queue": queued, "retrieve": found.retrieve, "rerank": found.rerank}
             yield Start(
@@ -157,52 +145,11 @@ class Service:
         if plan.key is not None and written.version == card.version:
             self.cache.put(plan.key, (answer, written))
         self._count(answer, card, times, request_id, item)
-        self._ask_shadow(card, item, answer, found, request_id)
+        self._shadows.ask(self.routing, card, item, answer, found, request_id)
         yield Finish(answer=answer, written=written)
 
-    def _plan(self, item: Item, card: StudentCard, drawing: Drawing) -> _Plan:
-        k = card.passages if item.k is None else item.k
-        if k > card.passages:
-            raise invalid(
-                "k", f"got {k}, but the student {card.name} was trained with at most {card.passages}."
-            )
-        samples = item.n or card.samples
-        temperature = item.temperature
-        if temperature is None and samples > 1 and card.temperature == 0:
-            temperature = SELF_CONSISTENCY_TEMPERATURE
-        version = self.routing.version(item.knowledge_version)
-        mode = self.routing.mode_for(item.mode, version)
-        fixed = item.seed is not None or (card.temperature if temperature is None else temperature) == 0
-        key = (
-            card.name, card.version, version, mode, k, samples, temperature, item.seed, item.filter, drawing,
-            item.question, item.options,
-        )  # fmt: skip
-        return _Plan(
-            item=item, card=card, drawing=drawing, k=k, samples=samples, temperature=temperature, version=version,
-            mode=mode, key=key if fixed else None,
-        )  # fmt: skip
-
-    async def _find(self, plan: _Plan, item: Item, request_id: str, deadline: Deadline) -> Found:
-        if plan.k == 0:
-            return Found(passages=[])
-        text = " ".join([item.question, *(item.options if plan.card.with_options else ())])
-        query = Query(
-            text=text, k=plan.k, mode=plan.mode, version=plan.version, request_id=request_id,
-            filter=item.filter.model_dump(mode="json") if item.filter else None,
-        )  # fmt: skip
-        return await self._timed_retrieve(query, deadline)
-
-    async def _timed_retrieve(self, query: Query, deadline: Deadline) -> Found:
-        """Passages; the way to the part and back counts as retrieval."""
-        began = time.perf_counter()
-        found = await self.parts.retrieve(query, deadline)
-        took = time.perf_counter() - began
-        return Found(
-            passages=found.passages, retrieve=max(found.retrieve, took - found.rerank), rerank=found.rerank
-        )
-
     def _from_cache(
-        self, identity: str, kept: tuple[Answer, Written], card: StudentCard, plan: _Plan, began: float
+        self, identity: str, kept: tuple[Answer, Written], card: StudentCard, plan: Plan, began: float
     ) -> list[ServiceEvent]:
         answer, written = kept
         times = Milliseconds(total=round((time.perf_counter() - began) * 1000, 3))
@@ -250,48 +197,6 @@ class Service:
         self.metrics.running.set(self.gate.running)
         self.metrics.waiting.set(self.gate.waiting)
 
-    # -- a second student, whose answers nobody sees -----------------------------------------------------------------
-
-    def _ask_shadow(
-        self, asked: StudentCard, item: Item, answer: Answer, found: Found, request_id: str
-    ) -> None:
-        card = self.routing.shadow_of(asked, random.random())
-        if card is None:
-            return
-        if not self.gate.has_room(_ROOM_FOR_SHADOWS):
-            self.metrics.shadow.inc(tags={"model": card.name, "outcome": "left_out"})
-            return
-        task = asyncio.create_task(self._shadowed(card, item, answer, found, request_id))
-        self._shadows.add(task)
-        task.add_done_callback(self._shadows.discard)
-
-    async def _shadowed(
-        self, card: StudentCard, item: Item, answer: Answer, found: Found, request_id: str
-    ) -> None:
-        deadline = self.deadline(None)
-        try:
-            plan = self._plan(item.model_copy(update={"k": None}), card, Drawing())
-            if plan.k > len(found.passages):
-                found = await self._find(plan, item, request_id, deadline)
-            async with self.gate.inside(deadline, patient=True):
-                written = await self.parts.answer(
-                    card.engine, plan.ask(found, request_id, deadline), deadline
-                )
-        except ServiceError as error:
-            outcome = "failed"
-            told("shadow failed", request_id=request_id, model=card.name, code=error.code)
-        else:
-            outcome = "same" if written.answer == answer.answer else "other"
-            told(
-                "shadow answered",
-                request_id=request_id,
-                answer_id=answer.id,
-                model=card.name,
-                same=outcome == "same",
-                beside=answer.model,
-            )
-        self.metrics.shadow.inc(tags={"model": card.name, "outcome": outcome})
-
     # -- other requests ----------------------------------------------------------------------------------------------
 
     async def batch(self, request: BatchRequest, request_id: str, deadline: Deadline) -> list[BatchResult]:
@@ -326,7 +231,7 @@ class Service:
             request_id=request_id,
         )
         async with self.gate.inside(deadline) as queued:
-            found = await self._timed_retrieve(query, deadline)
+            found = await asking.retrieve(self.parts, query, deadline)
         times = {"queue": queued, "retrieve": found.retrieve, "rerank": found.rerank}
         times["total"] = time.perf_counter() - began
         told("retrieved", request_id=request_id, passages=len(found.passages), version=query.version)
@@ -348,83 +253,3 @@ class Service:
         await self.parts.keep(row, deadline)
         self.metrics.feedback.inc(tags={"verdict": request.verdict})
         told("verdict kept", request_id=request_id, feedback_id=feedback_id, verdict=request.verdict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Plan:
-    """What is done for an item, its defaults filled in."""
-
-    item: Item
-    card: StudentCard
-    drawing: Drawing
-    k: int
-    samples: int
-    temperature: float | None
-    version: str
-    mode: str
-    key: tuple[Any, ...] | None  # of the cache; None: another time it would be another text
-
-    def ask(self, found: Found, request_id: str, deadline: Deadline) -> Ask:
-        """What the student is asked."""
-        return Ask(
-            student=self.card.name,
-            version=self.card.version,
-            question=self.item.question,
-            options=self.item.options,
-            passages=found.passages[: self.k],
-            seconds=deadline.left,
-            samples=self.samples,
-            temperature=self.temperature,
-            top_p=self.drawing.top_p,
-            max_tokens=self.drawing.max_tokens,
-            stop=self.drawing.stop,
-            seed=self.item.seed,
-            request_id=request_id,
-        )
-
-
-def passage_of(row: dict[str, Any]) -> Passage:
-    """A found passage as the response shows it; its id or source is a link if it is an address."""
-    links = [str(row.get(name, "")) for name in ("passage_id", "source_id", "source")]
-    link = next((link for link in links if link.startswith(("https://", "http://"))), None)
-    return Passage(
-        passage_id=row["passage_id"],
-        title=row["title"],
-        text=row["text"],
-        score=float(row["score"]),
-        source=row.get("source") or "",
-        link=link,
-    )
-
-
-def in_milliseconds(seconds: dict[str, float]) -> Milliseconds:
-    """Rounded to microseconds."""
-    return Milliseconds(**{name: round(value * 1000, 3) for name, value in seconds.items()})
-
-
-def put_together(
-    identity: str,
-    written: Written,
-    passages: Sequence[Passage],
-    times: dict[str, float],
-    card: StudentCard,
-    knowledge_version: str,
-) -> Answer:
-    """The response's object."""
-    several = len(written.samples) > 1
-    return Answer(
-        id=identity,
-        answer=written.answer,
-        option=written.option,
-        rationale=written.rationale,
-        confidence=written.confidence,
-        samples=[Sample(text=s.text, answer=s.answer, option=s.option) for s in written.samples]
-        if several
-        else [],
-        passages=list(passages[: written.shown]),
-        milliseconds=in_milliseconds(times),
-        tokens=Tokens(prompt=written.prompt_tokens, generated=written.generated_tokens),
-        model=card.name,
-        model_version=written.version,
-        knowledge_version=knowledge_version,
-    )

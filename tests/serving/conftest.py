@@ -82,11 +82,13 @@ MakeApp = Callable[..., tuple[ASGIApp, Service]]
 
 @pytest.fixture
 def make_app(plan: ServicePlan, parts: LocalParts) -> MakeApp:
-    """An application with other settings, and its service."""
+    """An application with other settings, other routing or other parts, and its service."""
 
-    def make(tokens: str | None = None, routing: Any = None, **config: Any) -> tuple[ASGIApp, Service]:
+    def make(
+        tokens: str | None = None, routing: Any = None, among: LocalParts | None = None, **config: Any
+    ) -> tuple[ASGIApp, Service]:
         settings = plan.config.model_copy(update=config)
-        service = Service(settings, parts, routing or plan.routing)
+        service = Service(settings, among or parts, routing or plan.routing)
         api = build_api(service)
         paths = frozenset(route.path for route in api.routes)  # type: ignore[attr-defined]
         shell = Shell(

@@ -280,20 +280,19 @@ def test_a_canary_gets_its_share_and_nobody_sees_a_shadow(
             return await super().answer(engine, ask, deadline)
 
     async def ask() -> list[Any]:
-        app, service = make_app(routing=plan.routing.model_copy(update=shares))
-        service.parts = Counting(parts.searches, parts.students, parts.table)
+        counting = Counting(parts.searches, parts.students, parts.table)
+        app, service = make_app(routing=plan.routing.model_copy(update=shares), among=counting)
         async with client_of(app) as client:
             bodies = [QUESTION | {"question": f"On which river does {number} lie?"} for number in range(16)]
             answers = [(await client.post("/v1/answer", json=body)).json() for body in bodies]
-        await asyncio.gather(*service._shadows)
+        await asyncio.gather(*service._shadows.running)
         return answers
 
     models = [answer["model"] for answer in run(ask())]
     assert set(models) == {"kard", "other"}
     assert Counting.asked.count("student-kard") == models.count("kard")
-    assert (
-        Counting.asked.count("student-other") == 16
-    )  # its own questions, and those of the other one beside it
+    # Its own questions, and those of the other one beside it.
+    assert Counting.asked.count("student-other") == 16
 
 
 def test_the_least_temperature_is_drawn_with_too(post: Callable[..., httpx.Response]) -> None:
