@@ -23,6 +23,8 @@ from kard_ray.comparison.svg import (
     words,
 )
 
+_FAR = 8  # units between a point and its label beyond which a line joins them
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -127,19 +129,26 @@ def scatter(
             f'style="stroke:{colour}" class="interval"/>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" style="{inside}"/></g>'
         )
-        left, base, kind = _free_place(x, y, len(point.label) * CHARACTER, taken)
+    for point in points:  # after all points, so that no interval is drawn over a label
+        x, y = plane.x(point.x), plane.y(point.y)
+        floor = plane.height - plane.bottom
+        left, base, kind = _free_place(x, y, len(point.label) * CHARACTER, floor, taken)
+        if abs(base - y) > _FAR:
+            plane.parts.append(rule(x, y, left - 3 if left > x else left + 3, base - 4, "leader"))
         plane.parts.append(words(left, base, point.label, f"label halo {kind}"))
     return drawing(plane.parts, plane.height, title)
 
 
 def _free_place(
-    x: float, y: float, width: float, taken: list[tuple[float, float, float, float]]
+    x: float, y: float, width: float, floor: float, taken: list[tuple[float, float, float, float]]
 ) -> tuple[float, float, str]:
-    """Where a label of ``width`` hides no point and no label, near (x, y); the first place if there is none."""
+    """Where a label of ``width`` hides no point and no label, as near (x, y) as can be; the first place if nowhere."""
     places = []
-    for drop in (4, -7, 15, -18, 26, -29, 37, -40):
-        places += [(x + 9, y + drop, "", x + 9), (x - 9, y + drop, "end", x - 9 - width)]
-    inside = [place for place in places if place[3] > 50 and place[3] + width < WIDTH - 4] or places
+    for step in range(11):
+        for drop in (4 + 13 * step, 4 - 13 * step):
+            places += [(x + 9, y + drop, "", x + 9), (x - 9, y + drop, "end", x - 9 - width)]
+    fitting = [p for p in places if p[3] > 50 and p[3] + width < WIDTH - 4 and 12 < p[1] < floor]
+    inside = fitting or places
     for left, base, kind, start in inside:
         box = (start, base - 10, start + width, base + 2)
         if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
