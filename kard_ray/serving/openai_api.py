@@ -17,18 +17,20 @@ from fastapi.responses import Response, StreamingResponse
 from kard_ray.serving import sse
 from kard_ray.serving.asking import Drawing
 from kard_ray.serving.errors import ServiceError, invalid
+from kard_ray.serving.openai_schemas import (
+    ChatMessage,
+    ChatRequest,
+    ChatResponse,
+    Choice,
+    KardPart,
+    Usage,
+)
 from kard_ray.serving.parts import Delta, Restart, Written
 from kard_ray.serving.schemas import (
     CONTROL,
     MAX_QUESTION_CHARACTERS,
     Answer,
-    ChatMessage,
-    ChatRequest,
-    ChatResponse,
-    Choice,
     Item,
-    KardPart,
-    Usage,
 )
 from kard_ray.serving.service import Finish, Service, ServiceEvent, Start
 
