@@ -7,7 +7,7 @@ is all it knows) proposes candidates, and these are scored exactly: so scores me
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from kard_ray.reranker.maxsim import TokenArrays
 EXACT_TOKENS = (
     4_000_000  # below, every token is compared: 2 s of one core for a question of 32 tokens, 384 numbers
 )
+_AT_ONCE = 64  # questions compared with every token, read once for them all: at most 200 MB of scores
 _PARTITION_TOKENS = 4096  # of the index
 _PROBES = 32  # partitions searched for each of the question's tokens
 _REFINE = 10  # times as many candidates are compared by their full vectors in LanceDB
@@ -70,19 +71,32 @@ class MultivectorSearch:
         """
         found_QK = np.full((len(queries), k), -1, np.int64)
         scores_QK = np.zeros((len(queries), k), np.float32)
-        for at, query_QD in enumerate(queries):
-            if self.table is None:
-                documents = (
-                    np.arange(self.arrays.passages) if allowed_N is None else np.flatnonzero(allowed_N)
-                )
-                score_N = self.arrays.all_scores(query_QD)[documents]
-            else:
-                documents = self._proposed(query_QD, max(k, candidates), filter)
-                score_N = self.arrays.scores(query_QD, documents)
+        for at, (documents, score_N) in enumerate(
+            self._all(queries, allowed_N)
+            if self.table is None
+            else self._near(queries, max(k, candidates), filter)
+        ):
             best = np.lexsort((self.id_order_N[documents], -score_N))[:k]
             found_QK[at, : len(best)] = documents[best]
             scores_QK[at, : len(best)] = score_N[best]
         return found_QK, scores_QK
+
+    def _all(
+        self, queries: Sequence[npt.NDArray[np.float32]], allowed_N: npt.NDArray[np.bool_] | None
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """The allowed passages and their scores, for each question."""
+        documents = np.arange(self.arrays.passages) if allowed_N is None else np.flatnonzero(allowed_N)
+        for first in range(0, len(queries), _AT_ONCE):
+            for score_N in self.arrays.all_scores(queries[first : first + _AT_ONCE]):
+                yield documents, score_N[documents]
+
+    def _near(
+        self, queries: Sequence[npt.NDArray[np.float32]], count: int, filter: PassageFilter | None
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """The passages that the index proposes and their exact scores, for each question."""
+        for query_QD in queries:
+            documents = self._proposed(query_QD, count, filter)
+            yield documents, self.arrays.scores(query_QD, documents)
 
     def _proposed(
         self, query_QD: npt.NDArray[np.float32], count: int, filter: PassageFilter | None
