@@ -33,6 +33,7 @@ GENERATED = [
     pa.field("generation_seconds", pa.float64()),  # from the request to the last token
     pa.field("error", pa.string()),
 ]
+_IN_EACH_PROCESS = "kard_ray.runtime.engine_process.EngineProcess"  # its import takes torch's time
 _COMPILERS = ("g++", "clang++")  # what torch compiles with on a CPU
 
 
@@ -116,6 +117,7 @@ def engine_kwargs(config: EngineConfig, device: Literal["cpu", "gpu"], *, seed: 
         "trust_remote_code": False,
         "enforce_eager": eager,
         "use_tqdm_on_load": False,
+        "worker_extension_cls": _IN_EACH_PROCESS,
         "disable_log_stats": True,  # nobody reads them here; an asynchronous engine would gather them at each step
     }
     if device == "cpu":

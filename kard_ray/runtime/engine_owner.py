@@ -1,9 +1,9 @@
 """An engine's processes end with the process that started them, however it ends.
 
 vLLM's engine runs in a process of its own, and does not notice when the one that talks to it gets SIGKILL: it would
-stay, with its memory, beside the engine of the replica that takes over. vLLM imports :class:`EndsWithOwner` in each
-process of an engine (``worker_extension_cls``); a thread there waits for the end of the owner, whose id is in the
-environment. Linux only (``pidfd_open``); elsewhere nothing is watched.
+stay, with its memory, beside the engine of the replica that takes over. In each process of an engine
+(:mod:`kard_ray.runtime.engine_process`) a thread waits for the end of the owner, whose id is in the environment. Linux
+only (``pidfd_open``); elsewhere nothing is watched.
 """
 
 from __future__ import annotations
@@ -15,11 +15,6 @@ import threading
 from pathlib import Path
 
 OWNER = "KARD_RAY_ENGINE_OWNER"  # environment: id of the process that started the engine
-EXTENSION = "kard_ray.runtime.engine_owner.EndsWithOwner"
-
-
-class EndsWithOwner:
-    """Nothing is added to vLLM's worker: to be imported in its process is all."""
 
 
 def own_engines() -> None:
@@ -60,7 +55,8 @@ def _wait_and_end(owner: int, lineage: list[int]) -> None:
             continue
 
 
-def _watch() -> None:
+def watch() -> None:
+    """In a process of an engine: end with its owner, if it has one."""
     owner = int(os.environ.get(OWNER, "0"))
     if owner == 0 or owner == os.getpid() or not hasattr(os, "pidfd_open"):
         return
@@ -69,6 +65,3 @@ def _watch() -> None:
         threading.Thread(
             target=_wait_and_end, args=(owner, lineage), name="engine-owner", daemon=True
         ).start()
-
-
-_watch()

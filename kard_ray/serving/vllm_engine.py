@@ -20,7 +20,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from kard_ray.runtime.dialogue import Find, Reply, Request, Score, Write
 from kard_ray.runtime.engine import Adapters, engine_kwargs, lora_arguments, resolve_device
-from kard_ray.runtime.engine_owner import EXTENSION, own_engines
+from kard_ray.runtime.engine_owner import own_engines
 from kard_ray.serving.engines import Draw, OnText
 from kard_ray.serving.logs import logger
 from kard_ray.serving.plan import EnginePlan
@@ -39,9 +39,7 @@ class VllmEngine:
         if plan.adapter_rank:
             more = lora_arguments(Adapters(rank=plan.adapter_rank, count=plan.adapters))
         arguments = engine_kwargs(plan.config, resolve_device(plan.config.device), seed=plan.seed) | more
-        self.engine = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(model=plan.model_path, worker_extension_cls=EXTENSION, **arguments)
-        )
+        self.engine = AsyncLLM.from_engine_args(AsyncEngineArgs(model=plan.model_path, **arguments))
         self.hung_after = hung_after
         self._processes = psutil.Process().children(recursive=True)  # once: to find them reads all of /proc
         self._names = itertools.count()
