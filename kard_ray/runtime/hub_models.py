@@ -14,7 +14,6 @@ _NOT_DOWNLOADED = ("onnx/*", "openvino/*", "original/*", "coreml/*")
 
 def resolve_hub(ref: str) -> Path:
     """The snapshot of ``ref``, whose name is the commit; downloaded if need be. Raises UserError."""
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -27,14 +26,7 @@ def resolve_hub(ref: str) -> Path:
     path = cached_hub_model(ref) if _is_commit(revision) else None
     if path is None:
         try:
-            path = Path(
-                snapshot_download(
-                    repo,
-                    revision=revision,
-                    allow_patterns=list(MODEL_FILES),
-                    ignore_patterns=list(_NOT_DOWNLOADED),
-                )
-            )
+            path = _snapshot(ref, local_files_only=False)
         except LocalEntryNotFoundError as error:
             raise UserError(not_cached(ref)) from error
         except GatedRepoError as error:
@@ -65,23 +57,26 @@ def _is_commit(revision: str | None) -> bool:
 
 def cached_hub_model(ref: str) -> Path | None:
     """The snapshot in the hub's cache, complete as far as the cache can tell, or None."""
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    repo, revision = _split_hub_id(ref)
     try:
-        path = Path(
-            snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=list(MODEL_FILES),
-                ignore_patterns=list(_NOT_DOWNLOADED),
-                local_files_only=True,
-            )
-        )
+        return _snapshot(ref, local_files_only=True)
     except LocalEntryNotFoundError:
         return None
-    return path
+
+
+def _snapshot(ref: str, *, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repo, revision = _split_hub_id(ref)
+    folder = snapshot_download(
+        repo,
+        revision=revision,
+        allow_patterns=list(MODEL_FILES),
+        ignore_patterns=list(_NOT_DOWNLOADED),
+        local_files_only=local_files_only,
+    )
+    return Path(folder)
 
 
 def not_cached(ref: str) -> str:
