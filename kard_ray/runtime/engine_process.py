@@ -1,8 +1,8 @@
 """What each process of a vLLM engine does before it works; vLLM imports :class:`EngineProcess` there.
 
-On CPUs with AMX Linux gives a process the tile registers when it asks for them. vLLM 0.32's attention uses them and
-does not ask; oneDNN does, with the first product that it computes with them. So an engine of a small model, whose
-products are too small for that, died of an illegal instruction at its first prompt, and one of SmolLM2-135M did not.
+On CPUs with AMX Linux gives a process the tile registers when it asks for them, and vLLM 0.32 does not. An engine of a
+tiny model died of an illegal instruction at its first prompt, and does not since this asks. One of SmolLM2-135M never
+did: most likely oneDNN asks for its larger products.
 """
 
 from __future__ import annotations

@@ -33,6 +33,6 @@ def _has_amx() -> bool:
 
 @pytest.mark.skipif(not _has_amx(), reason="this machine's processor has no AMX")
 def test_the_processor_s_tiles_are_asked_for() -> None:
-    """Without, vLLM's attention ended an engine of a small model with SIGILL at its first prompt."""
+    """Without, an engine of a small model died of SIGILL at its first prompt."""
     assert _may_use_tiles() == "0"
     assert _may_use_tiles("import") == "1"
