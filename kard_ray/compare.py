@@ -27,8 +27,6 @@ from kard_ray.runtime.session import ray_session
 from kard_ray.scheduling import Failure, Resources, Task, run_tasks
 from kard_ray.student.methods.registry import METHODS
 
-_SHARED = "shared predictions"  # the task that answers for several LoRA students
-
 
 def compare(
     recipe_path: str, *, run_dir: str | None, overrides: Iterable[str], dry_run: bool = False
@@ -83,29 +81,34 @@ def run_steps(todo: Sequence[GridStep], recipe: Recipe) -> list[Failure]:
             _import_for_threads()
         budget, node_cpus = _room()
         takes = partial(demand, node_cpus=node_cpus, gpus=budget.gpus)
-        adapters = [step for step in todo if _is_adapter(step)]
-        shared = len(adapters) > 1
-        tasks = [
-            Task(
-                key=step.path,
-                name=step.name,
-                work=partial(_work, step),
-                needs=step.needs,
-                after=(_SHARED,) if shared and step in adapters else (),
-                takes=takes(step),
+        together: dict[str, list[GridStep]] = {}
+        for step in todo:
+            if step.step.stage == "predict":
+                together.setdefault(_model_of(step), []).append(step)
+        tasks: list[Task] = []
+        for step in todo:
+            sharing = together.get(_model_of(step), []) if step.step.stage == "predict" else []
+            key = f"predictions with {_model_of(step)}" if len(sharing) > 1 else ""
+            if sharing and step is sharing[0] and key:
+                tasks.append(
+                    Task(
+                        key=key,
+                        name=f"predictions of {len(sharing)} students of one model",
+                        work=partial(_predict_together, sharing),
+                        after=[needed for other in sharing for needed in other.needs],
+                        takes=takes(step),
+                    )
+                )
+            tasks.append(
+                Task(
+                    key=step.path,
+                    name=step.name,
+                    work=partial(_work, step),
+                    needs=step.needs,
+                    after=(key,) if key else (),
+                    takes=takes(step),
+                )
             )
-            for step in todo
-        ]
-        if shared:
-            first = min(at for at, step in enumerate(todo) if step in adapters)
-            task = Task(
-                key=_SHARED,
-                name=f"predictions of {len(adapters)} LoRA students",
-                work=partial(_predict_adapters, adapters),
-                after=[key for step in adapters for key in step.needs],
-                takes=takes(adapters[0]),
-            )
-            tasks.insert(first, task)
         return run_tasks(tasks, budget)
 
 
@@ -123,20 +126,33 @@ def _import_for_threads() -> None:
         getattr(transformers, name)
 
 
-def _is_adapter(step: GridStep) -> bool:
-    """Whether ``step`` predicts with an adapter on a model, which others may be adapters on, too."""
+def _model_of(step: GridStep) -> str:
+    """What an engine that answers for the students of ``step`` loads: steps of the same can share one.
+
+    These are adapters on one model, prompted baselines of one, and cells that differ in how one student is asked.
+    """
     cell = step.cells[0]
-    trained = METHODS[cell.method].trained
-    return step.step.stage == "predict" and trained and cell.pipeline.recipe.student.lora_rank > 0
+    student = cell.pipeline.recipe.student
+    if not METHODS[cell.method].trained:
+        return student.model
+    return (
+        f"adapters on {student.model}"
+        if student.lora_rank
+        else cell.pipeline.student_artifact(cell.method).path
+    )
 
 
-def _predict_adapters(steps: Sequence[GridStep]) -> None:
-    """Have students that are adapters on one model answer with one engine; their own steps then only seal."""
+def _predict_together(steps: Sequence[GridStep]) -> None:
+    """Have students of one model answer with one engine; their own steps then only seal."""
     from kard_ray.evaluation.predict import predict_shared
 
     cells = [step.cells[0] for step in steps]
-    trained = [cell for cell in cells if cell.pipeline.student_artifact(cell.method).finished]
-    predict_shared([cell.pipeline.test_prediction(cell.method) for cell in trained])
+    there = [
+        cell
+        for cell in cells
+        if not METHODS[cell.method].trained or cell.pipeline.student_artifact(cell.method).finished
+    ]
+    predict_shared([cell.pipeline.test_prediction(cell.method) for cell in there])
 
 
 def _work(step: GridStep) -> None:

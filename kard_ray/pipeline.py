@@ -110,6 +110,14 @@ class Pipeline(Inputs):
         """The methods that have a step of ``stage``: a prompted one is not trained."""
         return [m for m in self.recipe.student.methods if METHODS[m].trained or stage != "train"]
 
+    def _sharing(self, method: MethodName) -> list[MethodName]:
+        """The methods whose students can answer now by the engine of that of ``method``: prompted ones, or adapters."""
+        trained = METHODS[method].trained
+        if trained and not self.recipe.student.lora_rank:
+            return []
+        alike = [m for m in self._methods("predict") if METHODS[m].trained == trained]
+        return [m for m in alike if not trained or self.student_artifact(m).finished]
+
     def _is_idle(self, stage: str) -> bool:
         """Whether nothing in the recipe asks for ``stage``."""
         trained = self._methods("train")
@@ -338,9 +346,7 @@ class Pipeline(Inputs):
         def make(artifact: Artifact) -> Manifest:
             from kard_ray.evaluation.predict import predict, predict_shared
 
-            if self.recipe.student.lora_rank:  # adapters on one model: all of their students share one engine
-                trained = [m for m in self._methods("train") if self.student_artifact(m).finished]
-                predict_shared([self.test_prediction(m) for m in trained])
+            predict_shared([self.test_prediction(m) for m in self._sharing(method)])
             return predict(replace(self.test_prediction(method), artifact=artifact))
 
         return make

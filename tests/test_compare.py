@@ -146,13 +146,27 @@ def test_lora_students_answer_together_before_their_own_steps_and_alone_if_that_
         if fails:
             raise UserError("no engine.")
 
-    monkeypatch.setattr(module, "_predict_adapters", together)
+    monkeypatch.setattr(module, "_predict_together", together)
     failures = run_steps(steps, recipe)
-    assert [f.task.name for f in failures] == (["predictions of 2 LoRA students"] if fails else [])
+    assert [f.task.name for f in failures] == (["predictions of 2 students of one model"] if fails else [])
     at = made.index("together 2")
     assert {name.split(" ")[0] for name in made[at + 1 :]} >= {"predict/finetune"}
     assert not any("predict/finetune" in name for name in made[:at])
     assert len(made) == len(steps) + 1
+
+
+def test_who_else_shares_an_engine(recipe_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        module, "_predict_together", lambda steps: asked.append([step.step.label for step in steps])
+    )
+    recipe, cells = grid(  # the same two trained students, asked in two ways, and other models
+        recipe_path, "compare.students={a: {}, b: {prediction.query: question}, c: {student.layers: 1}}"
+    )
+    steps = grid_steps(cells)
+    fakes(steps)
+    assert run_steps(steps, recipe) == []
+    assert sorted(asked) == [["predict/finetune"] * 2] * 2 + [["predict/zero_shot"] * 2]
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 A method that reads passages is predicted once per passage source: ``bm25`` and other searches (the question is the
 query, as in use; in further rounds also what the student wrote) and ``silver`` (the teacher's rationale is the query:
-the upper bound). All sources of a student share one engine, and students that are LoRA adapters on one model can share
-one too.
+the upper bound). All sources of a student share one engine, and so can LoRA adapters on one model, and prompted
+students of one.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Prediction:
     )  # worked examples by the question's pattern
     stop: tuple[str, ...] = ()
     ask_below: float | None = None  # ask without passages first, and with them when less confident than this
-    lora: LoraStudent | None = None  # None: it shares no engine
+    lora: LoraStudent | None = None  # None: the model at student_path is asked as it is
 
     def rows(self) -> pa.Table:
         """One row per (question, source)."""
@@ -275,34 +275,35 @@ def predict(prediction: Prediction) -> Manifest:
 
 
 def predict_shared(predictions: Sequence[Prediction]) -> None:
-    """Answer those of ``predictions`` whose students are adapters on one model with one engine for all of them.
+    """Answer those of ``predictions`` that ask the same model with one engine for all of them.
 
-    Their rows become parts of their own artifacts: :func:`predict` then finds them finished, starts no engine, and
-    seals. What no other one can share with is left to :func:`predict`: a student without an adapter, an
-    encoder-decoder, the only one with its model and settings, one that is finished. Students share an engine when
-    their models, engine and sampling are the same. Resumable, row by row.
+    These are LoRA adapters on one model, prompted students of it, or one student that is asked in several ways. Their
+    rows become parts of their own artifacts: :func:`predict` then finds them finished, starts no engine, and seals.
+    What no other one can share with is left to :func:`predict`: an encoder-decoder, the only one with its model and
+    settings, one that is finished. Students share an engine when their models, engine and sampling are the same, and
+    all have adapters or none: on a CPU vLLM 0.32 applied an adapter of the same batch to rows without one. Resumable,
+    row by row.
     """
-    groups: dict[str, list[Prediction]] = {}
+    groups: dict[tuple[str, ...], list[Prediction]] = {}
     for one in predictions:
-        if one.lora is None or one.artifact.finished or is_encoder_decoder(one.student_path):
+        if one.artifact.finished or is_encoder_decoder(one.student_path):
             continue
         config = one.config
         parts = (config.engine.model_dump_json(), config.sampling.model_dump_json(), str(_log_probs(config)))
-        groups.setdefault("\n".join([one.lora.base, *parts]), []).append(one)
-    for group in groups.values():
+        model = one.lora.base if one.lora else one.student_path
+        groups.setdefault((model, str(one.lora is None), *parts), []).append(one)
+    for (model, *_), group in groups.items():
         open_ = [one for one in group if one.unfinished().num_rows]
         if len(open_) < 2:
             continue
-        adapters = [one.lora for one in open_ if one.lora is not None]
-        manners = [
-            replace(one.manner(), adapter=lora.folder) for one, lora in zip(open_, adapters, strict=True)
-        ]
+        adapters = {one.lora.folder: one.lora for one in open_ if one.lora is not None}
+        ranks = [lora.rank for lora in adapters.values()]
         _write(
             open_,
-            manners,
-            adapters[0].base,
+            [replace(one.manner(), adapter=one.lora.folder if one.lora else "") for one in open_],
+            model,
             f"predict ({len(open_)} students)",
-            Adapters(rank=max(lora.rank for lora in adapters), count=len(adapters)),
+            Adapters(rank=max(ranks), count=len(ranks)) if ranks else None,
         )
 
 

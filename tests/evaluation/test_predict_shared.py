@@ -1,4 +1,4 @@
-"""Two LoRA students of one model are answered by one engine, as their merged models would answer."""
+"""Students of one model are answered by one engine: LoRA adapters as their merged models would, prompts as alone."""
 
 from __future__ import annotations
 
@@ -131,6 +131,39 @@ def test_students_that_share_an_engine_answer_as_their_merged_models(
     assert found[0] != found[1]
 
 
+def test_prompted_students_of_one_model_share_an_engine_without_adapters(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory(str(tmp_path))
+    both = [
+        replace(prediction(run, name, llama_folder, llama_folder), student_path=str(llama_folder), lora=None)
+        for name in ("zero_shot", "few_shot")
+    ]
+    engines: list[dict[str, Any]] = []
+
+    def start(**settings: Any) -> Any:
+        engines.append(settings)
+        return lambda rows: rows
+
+    monkeypatch.setattr(predicting, "dialogues", start)
+    monkeypatch.setattr(predicting, "StudentPrompts", None)
+    monkeypatch.setattr(predicting, "write_parts", lambda todo, transform, *_, **__: transform(_Rows(todo)))
+    predict_shared(both)
+    (engine,) = engines
+    assert engine["model_path"] == str(llama_folder)
+    assert engine["adapters"] is None
+
+
+class _Rows:
+    """Stands for Ray's rows where none are read."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def map_batches(self, *_: Any, **__: Any) -> _Rows:
+        return self
+
+
 def finished_row(name: str, question_id: str) -> dict[str, Any]:
     return {
         "prediction_id": f"none/{question_id}",
@@ -161,6 +194,9 @@ def test_who_cannot_share_is_left_alone(
     predict_shared([std_cot])
     warmer = CONFIG.model_copy(update={"sampling": SamplingConfig(temperature=0.5)})
     predict_shared([std_cot, replace(kard, config=warmer)])
+    predict_shared(
+        [std_cot, replace(kard, lora=None, student_path=str(llama_folder))]
+    )  # the model without an adapter
     elsewhere = LoraStudent(base="/another/model", folder=str(students["kard"] / "adapter"))
     predict_shared([std_cot, replace(kard, lora=elsewhere)])
 
