@@ -60,7 +60,8 @@ def estimate(label: str, pipeline: Pipeline, *, has_data: bool = True) -> Estima
     stage, _, method = label.partition("/")
     train = _questions(pipeline, "train", has_data)
     test = _questions(pipeline, recipe.prediction.split, has_data)
-    known = recipe.student.model == BUNDLED and recipe.student.gpus_per_worker == 0
+    whole = recipe.student.model == BUNDLED and recipe.student.layers is None
+    known = whole and recipe.student.gpus_per_worker == 0
     if stage == "benchmark":
         return Estimate(_total(pipeline), None, None)
     if stage == "rationales":
