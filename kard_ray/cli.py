@@ -217,6 +217,12 @@ def evaluate(
         Path, typer.Option("--questions", help="JSON Lines: id, question, options, answer.")
     ],
     method: Annotated[str, typer.Option("--method", help="Which student answers.")] = "kard",
+    student: Annotated[
+        str | None, typer.Option("--student", help="Its name in a comparison; default: the first.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Its seed in a comparison; default: the first.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write predictions to this Parquet file.")] = None,
     version: Annotated[
         str | None,
@@ -224,9 +230,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Answer new questions with a trained student; the last line is the accuracy with its 95 % interval."""
-    from kard_ray.execution import evaluate_questions
+    from kard_ray.new_questions import evaluate_questions
 
-    evaluate_questions(run_dir, method=method, questions=questions, out=out, version=version)
+    evaluate_questions(
+        run_dir, method=method, student=student, seed=seed, questions=questions, out=out, version=version
+    )
 
 
 @app.command()

@@ -1,21 +1,18 @@
-"""Run stages of a recipe, and answer new questions with a finished run: what the command line and the jobs share."""
+"""Run stages of a recipe: what the command line and the jobs share."""
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from kard_ray.estimate import estimate, missing_inputs
-from kard_ray.evaluation.scoring import wilson_interval
-from kard_ray.pipeline import Pipeline, Step, read_run_recipe
+from kard_ray.pipeline import Pipeline, Step
 from kard_ray.recipe import Recipe, load_recipe
-from kard_ray.runtime.artifacts import ArtifactSpec, RunDirectory
+from kard_ray.runtime.artifacts import RunDirectory
 from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import ModelStatus, check_model, resolve_model
 from kard_ray.runtime.session import ray_session
@@ -127,59 +124,6 @@ def print_plan(pipeline: Pipeline, stages: Sequence[str]) -> None:
     console.print(
         f"estimated time of the stages with a known rate: {total / 60:.1f} minutes{more}.", highlight=False
     )
-
-
-def evaluate_questions(
-    run_dir: str, *, method: str, questions: Path, out: Path | None, version: str | None = None
-) -> None:
-    """Answer ``questions`` with the student of ``method``; prints the accuracy as the last line."""
-    from kard_ray.benchmarks.jsonl import read_questions
-    from kard_ray.evaluation.predict import VERSION, predict
-
-    run = RunDirectory(run_dir)
-    recipe = read_run_recipe(run)
-    names = [name for name in METHODS if name == method]
-    if not names or names[0] not in recipe.student.methods:
-        raise UserError(
-            f"--method {method}: the run {run_dir} has students for {', '.join(recipe.student.methods)}; choose one."
-        )
-    pipeline = Pipeline(recipe, run)
-    rows = read_questions(questions, "test")
-    # A prompted method has no student; the key of its predictions tells how it is prompted.
-    trained = METHODS[names[0]].trained
-    asked = pipeline.student_artifact(names[0]) if trained else pipeline.prediction_artifact(names[0])
-    config = recipe.prediction.content()
-    config["sources"] = pipeline.sources(names[0], new=True)
-    config["questions"] = hashlib.sha256(questions.read_bytes()).hexdigest()[:16]
-    if METHODS[names[0]].alone_and_with_passages:
-        config["ask_below"] = recipe.prediction.ask_below
-    if version:
-        config["version"] = version
-    artifact = run.artifact(
-        ArtifactSpec(
-            stage=f"evaluate/{method}",
-            version=VERSION,
-            config=config,
-            inputs={
-                asked.spec.stage: asked.spec.key,
-                "knowledge": pipeline.knowledge_artifact.spec.key,
-            },
-        )
-    )
-    if not artifact.finished:
-        with ray_session(recipe.cluster):
-            artifact.reads = pipeline.reads(version)
-            predict(pipeline.prediction(names[0], rows, artifact, new=True, version=version))
-    artifact.verify()
-    table = artifact.read_table("predictions.parquet")
-    if out is not None:
-        import pyarrow.parquet as pq
-
-        out.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, out)
-    correct = sum(table["correct"].to_pylist())
-    low, high = wilson_interval(correct, table.num_rows)
-    print(f"accuracy {correct / table.num_rows:.3f} [{low:.3f}, {high:.3f}] n={table.num_rows}", flush=True)
 
 
 def say(text: str) -> None:
