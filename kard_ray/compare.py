@@ -76,6 +76,7 @@ def _make_and_report(recipe: Recipe, run: RunDirectory, cells: Sequence[Cell], *
 
 def run_steps(todo: Sequence[GridStep], recipe: Recipe) -> list[Failure]:
     """Make the artifacts of ``todo``, side by side where the cluster has room; return what failed."""
+    todo = _longest_first(todo)
     with ray_session(recipe.cluster) if any(step.step.needs_ray for step in todo) else nullcontext():
         if any(step.step.stage in ("train", "predict") for step in todo):
             _import_for_threads()
@@ -124,6 +125,16 @@ def _import_for_threads() -> None:
         importlib.import_module(name)
     for name in ("AutoConfig", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoTokenizer"):
         getattr(transformers, name)
+
+
+def _longest_first(steps: Sequence[GridStep]) -> list[GridStep]:
+    """``steps`` with the trainings of the most tokens before the others: none is left to run alone at the end."""
+
+    def length(step: GridStep) -> int:
+        return estimate(step.step.label, step.cells[0].pipeline).tokens or 0
+
+    trainings = sorted((s for s in steps if s.step.stage == "train"), key=length, reverse=True)
+    return [trainings.pop(0) if step.step.stage == "train" else step for step in steps]
 
 
 def _model_of(step: GridStep) -> str:

@@ -107,7 +107,7 @@ def fakes(steps: list[GridStep], failing: str = "") -> list[str]:
             made.append(name)
             if failing and failing in name:
                 raise UserError(f"{name} cannot be made.")
-            return artifact.seal(rows={"rows": 1})
+            return artifact.seal(rows={"rows": 1}, counts={"train": 12, "dev": 0, "test": 5})
 
         return make
 
@@ -153,6 +153,21 @@ def test_lora_students_answer_together_before_their_own_steps_and_alone_if_that_
     assert {name.split(" ")[0] for name in made[at + 1 :]} >= {"predict/finetune"}
     assert not any("predict/finetune" in name for name in made[:at])
     assert len(made) == len(steps) + 1
+
+
+def test_the_longest_training_starts_first(recipe_path: str) -> None:
+    students = "compare.students={a: {}, b: {student.epochs: 9}}"
+    recipe, cells = grid(
+        recipe_path, "student.methods=[finetune, std_cot, kard]", students, "questions.train=12"
+    )
+    steps = grid_steps(cells)
+    made = fakes(steps)
+    assert run_steps(steps, recipe) == []
+    assert sorted(made) == sorted(step.name for step in steps)
+    trained = [name for name in made if name.startswith("train/")]
+    assert trained[:2] == ["train/kard (b, seed 1)", "train/kard (b, seed 2)"]
+    assert trained[-2:] == ["train/finetune (a, seed 1)", "train/finetune (a, seed 2)"]
+    assert made.index(trained[0]) > max(made.index(name) for name in ("benchmark", "silver"))
 
 
 def test_who_else_shares_an_engine(recipe_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
