@@ -327,7 +327,7 @@ class Lineage:
         else:
             config |= self._prompted_config(method)
             inputs = self._keys(self.benchmark_artifact)
-        if reads == "rationale":
+        if reads == "rationale" or "silver" in config["sources"]:
             inputs |= self._keys(self.silver_artifact)
         if reads != "none":
             inputs |= self._knowledge_keys()
@@ -389,12 +389,13 @@ class Lineage:
         """Where the passages come from that ``method`` reads at test, one prediction for each; "none": it reads none.
 
         Each search once for each number of rounds. A question that is ``new`` has no rationale, and is answered once.
-        BM25 where the recipe names no search.
+        BM25 where the recipe names no search. Silver passages are for every trained student that reads, whatever it
+        learned from: what rationales are worth shows where passages are the same. A prompted one needs no teacher.
         """
         asked, prediction = METHODS[method], self.recipe.prediction
         if asked.passages_from == "none":
             return ["none"]
-        silver = asked.passages_from == "rationale" and self.predicts_silver and not new
+        silver = asked.trained and self.predicts_silver and not new
         found: list[PassageSource] = ["none"] if asked.alone_and_with_passages and not new else []
         for source in prediction.sources:
             if source != "silver":

@@ -178,7 +178,14 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
         ("contamination.drop=true", {"contamination", "examples", *OF_KNOWLEDGE}),
         ("retrieval.version=build-1", {"contamination", *OF_KNOWLEDGE}),
         ("retrieval.bm25_engine=lancedb", {"silver", "question_passages", *READERS}),
-        ("silver.passages=4", {"silver", *steps_of(lambda method: method.passages_from == "rationale")}),
+        (
+            "silver.passages=4",
+            {
+                "silver",
+                "predict/knowledge_finetune",
+                *steps_of(lambda method: method.passages_from == "rationale"),
+            },
+        ),
         ("student.passages=1", {"question_passages", *READERS}),
         ("student.rationales=1", steps_of(lambda method: method.uses_rationales)),
         ("student.stage_schedule=restart", CURRICULA),
@@ -192,7 +199,10 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
             "prediction.query=question",
             {"question_passages", "train/knowledge_finetune", *PREDICTIONS, "report"},
         ),
-        ("prediction.sources=[silver, bm25]", {"predict/kard", "predict/kard_intern", "report"}),
+        (
+            "prediction.sources=[silver, bm25]",
+            {"predict/kard", "predict/kard_intern", "predict/knowledge_finetune", "report"},
+        ),
         ("student.alpha=0.5", steps_of(lambda method: method.multi_task)),
         (
             "student.answer_weight=0.5",
@@ -225,7 +235,7 @@ def test_rationales_chosen_by_their_passages_make_students_depend_on_silver_ones
     assert changed(recipe_path, supported) == learners
     with_silver = keys(recipe_path, supported), keys(recipe_path, supported, "silver.mode=hybrid")
     other = {label for label in with_silver[0] if with_silver[0][label] != with_silver[1][label]}
-    assert other == {"silver", *learners}
+    assert other == {"silver", "predict/knowledge_finetune", *learners}
 
 
 @pytest.mark.parametrize(
@@ -322,7 +332,7 @@ def test_a_student_is_tested_only_with_passages_that_its_kind_can_have(
     searched = [source for source in sources if source != "silver"] or ["bm25"]
     expected = {
         "none": ["none"],
-        "question": searched,
+        "question": sources if tests and METHODS[name].trained else searched,
         "rationale": sources if tests else searched,
     }[METHODS[name].passages_from]
     assert found == (["none"] if METHODS[name].alone_and_with_passages else []) + expected
@@ -444,10 +454,10 @@ def test_rows_are_estimated_from_the_recipe_alone() -> None:
     assert found["train/std_cot"].rows == found["train/kard"].rows == 200
     assert found["train/mt_cot"].rows == found["train/step_by_step"].rows == 400
     assert found["predict/finetune"].rows == found["predict/mt_cot"].rows == 50
+    assert found["predict/kard"].rows == found["predict/knowledge_finetune"].rows == 100
     assert (
-        found["predict/knowledge_finetune"].rows == 50
+        found["predict/zero_shot_knowledge"].rows == 50
     )  # what the question finds; it has no silver passages
-    assert found["predict/kard"].rows == 100
     assert found["predict/step_by_step"].tokens == found["predict/finetune"].tokens
     assert found["predict/std_cot"].tokens > found["predict/mt_cot"].tokens
     assert found["train/kard"].tokens > found["train/std_cot"].tokens > found["train/finetune"].tokens

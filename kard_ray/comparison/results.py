@@ -259,8 +259,8 @@ def pairs_to_test(keys: Sequence[Key], claims: Collection[str]) -> list[tuple[st
 
     Few tests, so that the correction for their number leaves something to be seen: a method stands against others as it
     reads its first source, and its further ones (a reranker, more rounds) against that. Silver passages are found with
-    the teacher's rationale, so they stand against their own method alone; and so do the two ways of answering of a
-    method that chooses between them.
+    the teacher's rationale, so they stand against their own method, and against another's silver passages; the two ways
+    of answering of a method that chooses between them stand against their own method alone.
     """
     rows = list(dict.fromkeys(keys))
     gated = {key[:2] for key in rows if key[2].startswith(GATED)}
@@ -280,6 +280,13 @@ def pairs_to_test(keys: Sequence[Key], claims: Collection[str]) -> list[tuple[st
     for part in parts:
         own = [key for key in fair if key[:2] == part[:2] and key[2] != ALONE]
         pairs += [(part, other) if part[2] == SILVER else (other, part) for other in own]
+    silver = [key for key in rows if key[2] == SILVER]
+    pairs += [
+        (a, b)
+        for a in silver
+        for b in silver
+        if a[0] == b[0] and a[1] in claims and (b[1] not in claims or rows.index(a) < rows.index(b))
+    ]
     return [(row_id(a), row_id(b)) for a, b in pairs]
 
 

@@ -130,11 +130,26 @@ def test_further_sources_of_a_method_are_tested_against_its_first() -> None:
     )
 
 
+def test_silver_passages_are_tested_against_those_of_another_method() -> None:
+    keys = [
+        ("a", method, source)
+        for method in ("knowledge_finetune", "kard", "kard_intern")
+        for source in ("bm25", "silver")
+    ] + [("b", "kard", "silver")]
+    pairs = pairs_to_test(keys, ("kard", "kard_intern"))
+    assert [pair for pair in pairs if pair[0].endswith("silver") and pair[1].endswith("silver")] == [
+        ("a/kard/silver", "a/knowledge_finetune/silver"),
+        ("a/kard/silver", "a/kard_intern/silver"),
+        ("a/kard_intern/silver", "a/knowledge_finetune/silver"),
+    ]
+
+
 ROWS = [
     (student, method, source)
     for student in "ab"
     for method, sources in {
-        "finetune": ["none"], "std_cot": ["none"], "kard": ["bm25", "reranker:2", "silver"],
+        "finetune": ["none"], "std_cot": ["none"], "knowledge_finetune": ["bm25", "silver"],
+        "kard": ["bm25", "reranker:2", "silver"],
         "kard_intern": ["none", "bm25", "gated bm25"],
     }.items()
     for source in sources
@@ -155,7 +170,9 @@ def test_a_pair_is_tested_once_and_within_one_student(
         assert a.split("/")[0] == b.split("/")[0]
         assert {a, b} <= {row_id(key) for key in keys}
         if "silver" in a:
-            assert a.split("/")[1] == b.split("/")[1]
+            assert a.split("/")[1] == b.split("/")[1] or "silver" in b
+        else:
+            assert "silver" not in b
 
 
 def test_errors_are_told_of_students_that_search(results: dict[str, Any]) -> None:
