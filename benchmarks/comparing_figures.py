@@ -3,7 +3,8 @@
 The student is given the two facts, so retrieval cannot fail, and learns from the Factbook's own, faultless rationales,
 so the teacher cannot fail. Train and test questions are about different countries. Chance is 50 %.
 
-    .venv/bin/python benchmarks/comparing_figures.py
+    .venv/bin/python benchmarks/comparing_figures.py             # as the benchmark compares: "57 is smaller than 94"
+    .venv/bin/python benchmarks/comparing_figures.py --spelled   # digit by digit, and what that says of the question
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,19 +48,48 @@ def drafts(train_rows: int) -> tuple[list[Draft], list[Draft]]:
     ]
 
 
+def spelled(draft: Draft) -> str:
+    """The draft's rationale with its comparison spelled out: each word is a copy, or compares two digits."""
+    facts, _, comparison = draft.rationale.rpartition(". ")
+    found = re.fullmatch(r"(\S+) is (larger|smaller) than (\S+?)\.?", comparison)
+    word = re.search(r"\b(larger|higher|smaller|lower)\b", draft.question)
+    assert found is not None, draft.rationale
+    assert word is not None, draft.question
+    a, how, b = found.groups()
+    asked = "larger" if word.group() in ("larger", "higher") else "smaller"
+    verdict = "true" if draft.options[draft.answer] == "yes" else "false"
+    return (
+        f"{facts}. {_by_digits(a, b)} So {a} is {how} than {b}. The question asks whether it is {asked}. It is {how}, "
+        f"so that is {verdict}."
+    )
+
+
+def _by_digits(a: str, b: str) -> str:
+    lengths = [len(figure.replace(",", "").partition(".")[0]) for figure in (a, b)]
+    if lengths[0] != lengths[1]:
+        how = "more" if lengths[0] > lengths[1] else "less"
+        return (
+            f"{a} has {lengths[0]} digits and {b} has {lengths[1]}, {lengths[0]} is {how} than {lengths[1]}."
+        )
+    steps: list[str] = []
+    for x, y in zip(*(figure.replace(",", "").replace(".", "") for figure in (a, b)), strict=False):
+        if x != y:
+            steps.append(f"{x} is {'more' if x > y else 'less'} than {y}")
+            break
+        steps.append(f"{x} and {y} are equal")
+    return f"{a} and {b}: {', '.join(steps)}."
+
+
 def prompt(renderer: Renderer, draft: Draft) -> list[int]:
     """The question behind the two sentences that state its figures (all of the rationale but the comparison)."""
     facts = draft.rationale.rsplit(". ", 1)[0] + "."
     return renderer.prompt_ids(draft.question, draft.options, [("", facts)])
 
 
-def train(renderer: Renderer, path: str, rows: list[Draft]) -> Any:
-    """One epoch over ``rows``."""
+def train(renderer: Renderer, path: str, rows: list[Draft], write: Callable[[Draft], str]) -> Any:
+    """One epoch over ``rows``, whose rationales ``write`` makes."""
     pairs = [
-        (
-            prompt(renderer, d),
-            renderer.target_ids(f"{d.rationale} {conclusion(d.options, d.answer, 'text')}"),
-        )
+        (prompt(renderer, d), renderer.target_ids(f"{write(d)} {conclusion(d.options, d.answer, 'text')}"))
         for d in rows
     ]
     model = load_student(path, StudentConfig()).train()
@@ -82,7 +114,7 @@ def correct(renderer: Renderer, model: Any, rows: list[Draft]) -> int:
         ids = torch.tensor([[pad] * (longest - len(p)) + p for p in prompts])
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
         written = model.generate(
-            ids, attention_mask=mask, max_new_tokens=96, do_sample=False, pad_token_id=pad
+            ids, attention_mask=mask, max_new_tokens=160, do_sample=False, pad_token_id=pad
         )
         texts = renderer.tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
         right += sum(
@@ -95,19 +127,22 @@ def main() -> None:
     """Train, answer, print one line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--spelled", action="store_true", help="compare digit by digit")
+    asked_for = parser.parse_args()
+    rows = asked_for.rows
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(SEED)
     started = time.monotonic()
     path = resolve_model("bundled:smollm2-135m-instruct").path
     renderer = Renderer(AutoTokenizer.from_pretrained(path, local_files_only=True), RenderingConfig(), "text")
     training, test = drafts(rows)
-    model = train(renderer, path, training)
+    model = train(renderer, path, training, spelled if asked_for.spelled else lambda draft: draft.rationale)
     right = correct(renderer, model, test)
     low, high = wilson_interval(right, len(test))
+    how = ", spelled out" if asked_for.spelled else ""
     print(
-        f"{rows} rationales, seed {SEED}: {right / len(test):.1%} [{low:.1%}, {high:.1%}] of {len(test)} comparisons "
-        f"right, {time.monotonic() - started:.0f} s"
+        f"{rows} rationales{how}, seed {SEED}: {right / len(test):.1%} [{low:.1%}, {high:.1%}] of {len(test)} "
+        f"comparisons right, {time.monotonic() - started:.0f} s"
     )
 
 
