@@ -172,7 +172,7 @@ class Inputs(Lineage):
             else None,
             passages=recipe.student.passages,
             cues=cues,
-            reasons=asked.uses_rationales and not asked.multi_task if asked.trained else cues == (STEPS,),
+            reasons=asked.reasons and not asked.multi_task if asked.trained else cues == (STEPS,),
             answer_cue=ANSWER_CUE if recipe.student.answer_weight and asked.trained else cues[-1],
             shots=self.shots(method, questions),
             stop=asked.stop,

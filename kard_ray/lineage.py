@@ -286,7 +286,7 @@ class Lineage:
             del config["passages"]
         if made.passages_from != "rationale":
             config.pop("found_share", None)
-        if made.multi_task or not made.uses_rationales:
+        if made.multi_task or not made.reasons:
             config.pop("answer_weight", None)
         if made.curriculum == "none":
             del config["stage_schedule"]

@@ -201,12 +201,12 @@ def test_more_epochs_change_only_students_and_what_comes_after(recipe_path: str)
         ),
         (
             "prediction.sources=[silver, bm25]",
-            {"predict/kard", "predict/kard_intern", "predict/knowledge_finetune", "report"},
+            {"report", *steps_of(lambda m: m.trained and m.passages_from != "none") & set(PREDICTIONS)},
         ),
         ("student.alpha=0.5", steps_of(lambda method: method.multi_task)),
         (
             "student.answer_weight=0.5",
-            steps_of(lambda method: method.trained and method.uses_rationales and not method.multi_task),
+            steps_of(lambda method: method.trained and method.reasons and not method.multi_task),
         ),
         (
             "student.found_share=0.5",

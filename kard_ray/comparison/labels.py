@@ -11,6 +11,7 @@ from kard_ray.evaluation.sources import rounds_in_words
 PAPER_NAMES = {
     "finetune": "Fine-tuning",
     "knowledge_finetune": "KAFT",
+    "silver_finetune": "KAFT on silver",
     "std_cot": "Std-CoT",
     "mt_cot": "MT-CoT",
     "step_by_step": "Step-by-step",

@@ -136,7 +136,7 @@ def build_examples(
                 fractions=fractions,
             )
             of_question = list(method.examples(given))
-            if answer_weight and method.uses_rationales and not method.multi_task:
+            if answer_weight and method.reasons and not method.multi_task:
                 of_question = with_answers(of_question, given, answer_weight)
             rows += of_question
     return sorted(rows, key=lambda row: row.stage)

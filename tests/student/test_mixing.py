@@ -76,7 +76,9 @@ def test_one_row_per_question_answers_at_once_from_what_its_rationale_is_written
         assert answer.passages in read
 
 
-@pytest.mark.parametrize("method", ["finetune", "knowledge_finetune", "mt_cot", "cascod", "step_by_step"])
+@pytest.mark.parametrize(
+    "method", ["finetune", "knowledge_finetune", "silver_finetune", "mt_cot", "cascod", "step_by_step"]
+)
 def test_methods_that_learn_answers_anyway_learn_nothing_more(method: MethodName) -> None:
     assert rows_of(method, answer_weight=0.25) == rows_of(method)
 

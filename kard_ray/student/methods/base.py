@@ -73,6 +73,7 @@ class Method(ABC):
 
     name: str  # in recipes and reports
     uses_rationales: bool = True  # it learns from rationales: a question without one then gives no row
+    reasons: bool = True  # what it learns to write holds a rationale; False: the answer alone
     passages_from: PassagesFrom = "none"
     multi_task: bool = False  # it learns two tasks at once: alpha divides the loss between them
     trained: bool = True  # False: a prompted baseline, the student's model as it is

@@ -14,6 +14,7 @@ class Finetune(Method):
 
     name: str = "finetune"
     uses_rationales: bool = False
+    reasons: bool = False
 
     def examples(self, given: Given) -> Iterator[Example]:
         """One row per question."""

@@ -14,6 +14,7 @@ class KnowledgeFinetune(Method):
 
     name: str = "knowledge_finetune"
     uses_rationales: bool = False
+    reasons: bool = False
     passages_from: PassagesFrom = "question"
 
     def examples(self, given: Given) -> Iterator[Example]:

@@ -12,6 +12,7 @@ from kard_ray.student.methods.kard_intern import KardIntern
 from kard_ray.student.methods.knowledge_finetune import KnowledgeFinetune
 from kard_ray.student.methods.mt_cot import MtCot
 from kard_ray.student.methods.prompted import SHOTS, prompted
+from kard_ray.student.methods.silver_finetune import SilverFinetune
 from kard_ray.student.methods.skintern import SkIntern
 from kard_ray.student.methods.std_cot import StdCot
 from kard_ray.student.methods.step_by_step import StepByStep
@@ -19,6 +20,7 @@ from kard_ray.student.methods.step_by_step import StepByStep
 MethodName = Literal[
     "finetune",
     "knowledge_finetune",
+    "silver_finetune",
     "std_cot",
     "mt_cot",
     "step_by_step",
@@ -39,6 +41,7 @@ MethodName = Literal[
 METHODS: dict[MethodName, Method] = {
     "finetune": Finetune(),
     "knowledge_finetune": KnowledgeFinetune(),
+    "silver_finetune": SilverFinetune(),
     "std_cot": StdCot(),
     "mt_cot": MtCot(),
     "step_by_step": StepByStep(),

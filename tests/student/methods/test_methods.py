@@ -40,6 +40,12 @@ def test_knowledge_augmented_fine_tuning_learns_the_conclusion_from_what_the_que
     assert rows_of("knowledge_finetune", passages=0) == rows_of("finetune")
 
 
+def test_the_control_of_kard_learns_the_conclusion_from_each_rationales_silver_passages() -> None:
+    rows = rows_of("silver_finetune", passages=2)
+    assert [row.target for row in rows] == ["So the answer is Porto."] * len(EVIDENCE)
+    assert [row.passages for row in rows] == [row.passages for row in rows_of("kard", passages=2)]
+
+
 def test_std_cot_learns_every_rationale_without_passages() -> None:
     rows = rows_of("std_cot")
     assert [row.target for row in rows] == [item.rationale for item in EVIDENCE]
