@@ -173,11 +173,15 @@ def _trade_off(gating: Sequence[Row], labels: Labels) -> list[str]:
 
 
 def _learning(cells: Sequence[Row], labels: Labels) -> list[str]:
-    """One line per student: the first seed of each method and student."""
-    first: dict[tuple[str, str], Row] = {}
+    """One line per training, of the first seed of each method and student; a student asked in several ways has one."""
+    of_seed: dict[tuple[str, str], Row] = {}
     for cell in cells:
         if len(cell["curve"]) > 1:
-            first.setdefault((cell["student"], cell["method"]), cell)
+            of_seed.setdefault((cell["student"], cell["method"]), cell)
+    first: dict[tuple[str, str], Row] = {}
+    for (student, method), cell in of_seed.items():
+        if not any(m == method and other["curve"] == cell["curve"] for (_, m), other in first.items()):
+            first[student, method] = cell
     if not first:
         return []
     several = len({student for student, _ in first}) > 1

@@ -104,6 +104,19 @@ def test_the_page_has_every_plot_and_table(plain: str) -> None:
         assert name in plain
 
 
+@pytest.mark.parametrize(("curve", "drawn"), [(None, False), ([[1, 9.0], [2, 8.0]], True)])
+def test_a_student_that_is_asked_in_several_ways_has_one_learning_curve(
+    curve: list[list[float]] | None, drawn: bool
+) -> None:
+    results, _ = everything(harm=False)
+    for cell in list(results["cells"]):
+        if cell["method"] == "kard":
+            results["cells"].append(cell | {"student": "other", "curve": curve or cell["curve"]})
+    figure = page(results, []).partition("<h3>Learning</h3>")[2].partition("</figure>")[0]
+    assert "KARD" in figure
+    assert ("KARD, other" in figure) == drawn
+
+
 def test_a_comparison_without_passages_flops_or_kinds_is_a_page_too() -> None:
     results, _ = everything(harm=False)
     for row in results["rows"] + results["cells"]:
