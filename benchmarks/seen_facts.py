@@ -14,7 +14,6 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
-from typing import cast
 
 import pyarrow.parquet as pq
 
@@ -74,12 +73,12 @@ def main() -> None:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         chance = sum(1 / len(q.options) for q in questions) / len(questions)
         print(f"{len(questions)} questions, chance {chance:.3f}")
-        methods = cast("str", asked_for.methods).split(",")
+        methods: list[str] = asked_for.methods.split(",")
         right = {method: answers(asked_for.run_dir, method, path, Path(folder)) for method in methods}
     first = right[methods[0]]
     for method in methods[1:]:
         other = right[method]
-        pair = compare_pair([[first[name] for name in first]], [[other[name] for name in first]])
+        pair = compare_pair([list(first.values())], [[other[name] for name in first]])
         print(
             f"{methods[0]} - {method}: {pair.difference:+.3f} [{pair.ci_low:+.3f}, {pair.ci_high:+.3f}], "
             f"p = {pair.p_value:.3f}"

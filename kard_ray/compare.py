@@ -87,30 +87,35 @@ def run_steps(todo: Sequence[GridStep], recipe: Recipe) -> list[Failure]:
             if step.step.stage == "predict":
                 together.setdefault(_model_of(step), []).append(step)
         tasks: list[Task] = []
-        for step in todo:
-            sharing = together.get(_model_of(step), []) if step.step.stage == "predict" else []
-            key = f"predictions with {_model_of(step)}" if len(sharing) > 1 else ""
-            if sharing and step is sharing[0] and key:
+        shared: dict[
+            str, str
+        ] = {}  # the path of a step -> the key of the task that answers for it with others
+        for model, sharing in together.items():
+            if len(sharing) > 1:
+                key = f"predictions with {model}"
+                shared |= {step.path: key for step in sharing}
                 tasks.append(
                     Task(
                         key=key,
                         name=f"predictions of {len(sharing)} students of one model",
                         work=partial(_predict_together, sharing),
-                        after=[needed for other in sharing for needed in other.needs],
-                        takes=takes(step),
+                        after=[needed for step in sharing for needed in step.needs],
+                        takes=takes(sharing[0]),
                     )
                 )
-            tasks.append(
-                Task(
-                    key=step.path,
-                    name=step.name,
-                    work=partial(_work, step),
-                    needs=step.needs,
-                    after=(key,) if key else (),
-                    takes=takes(step),
-                )
+        at = next((at for at, step in enumerate(todo) if step.step.stage == "predict"), len(todo))
+        alone = [
+            Task(
+                key=step.path,
+                name=step.name,
+                work=partial(_work, step),
+                needs=step.needs,
+                after=(shared[step.path],) if step.path in shared else (),
+                takes=takes(step),
             )
-        return run_tasks(tasks, budget)
+            for step in todo
+        ]
+        return run_tasks([*alone[:at], *tasks, *alone[at:]], budget)
 
 
 def _import_for_threads() -> None:
