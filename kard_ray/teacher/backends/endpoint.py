@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
@@ -113,6 +113,10 @@ class _Outcome:
     answered: bool = True  # a server was there
 
 
+def _let_go(_: Sequence[Reply]) -> None:
+    """For who waits for all replies."""
+
+
 class EndpointClient:
     """Asks one model for samples; one client to an event loop.
 
@@ -177,18 +181,23 @@ class EndpointClient:
         """Tokens of the budget that are gone, those before this client included."""
         return self._budget.spent
 
-    async def ask(self, request: Request) -> list[Reply]:
+    async def ask(self, request: Request, keep: Callable[[Sequence[Reply]], None] = _let_go) -> list[Reply]:
         """One reply for each of ``request.samples``, ordered by sample.
+
+        ``keep`` is given each of them once, as soon as it is there and before any further request is sent: what it
+        writes down, a client that is killed has paid for at most ``concurrency`` requests more.
 
         Raises UserError for what makes every request fail alike (address, key, model), and BudgetReachedError, with the
         replies that were paid for, when the budget does not allow the next call.
         """
         if not all(is_unicode(message["content"]) for message in request.messages):
             problem = "The prompt is not valid Unicode: it holds half a surrogate pair."
-            return [_failed(request.question_id, sample, problem, _NOTHING) for sample in request.samples]
+            failed = _all_failed(request.question_id, request.samples, problem, _NOTHING)
+            keep(failed)
+            return failed
         at_once = self.config.samples_per_request
         calls = [request.samples[at : at + at_once] for at in range(0, len(request.samples), at_once)]
-        tasks = [asyncio.ensure_future(self._samples(request, wanted)) for wanted in calls]
+        tasks = [asyncio.ensure_future(self._samples(request, wanted, keep)) for wanted in calls]
         try:
             found = await asyncio.gather(*tasks)
         finally:
@@ -199,9 +208,18 @@ class EndpointClient:
             raise BudgetReachedError(reached, replies)
         return replies
 
-    async def _samples(self, request: Request, samples: Sequence[int]) -> tuple[list[Reply], str]:
+    async def _samples(
+        self, request: Request, samples: Sequence[int], keep: Callable[[Sequence[Reply]], None]
+    ) -> tuple[list[Reply], str]:
         """Replies for ``samples``, and why the budget stopped before the last of them; empty if it did not."""
         replies: list[Reply] = []
+
+        def settle(found: Sequence[Reply]) -> list[Reply]:
+            # The call's slot is free, but who waits for it runs only when this coroutine waits.
+            keep(found)
+            replies.extend(found)
+            return replies
+
         wanted, failures = list(samples), 0
         owed = _NOTHING  # the cost of attempts that no reply carries yet
         problem, again = "", True
@@ -209,7 +227,7 @@ class EndpointClient:
             if not again or failures > self.config.retries:
                 attempts = f" (after {failures} attempts)" if failures > 1 else ""
                 problem = f"The endpoint gave no text: {problem.rstrip('.')}{attempts}."
-                return replies + _all_failed(request.question_id, wanted, problem, owed), ""
+                return settle(_all_failed(request.question_id, wanted, problem, owed)), ""
             if failures:
                 await asyncio.sleep(self._backoff.delay(failures, self._rng))
                 self.counts.retries += 1
@@ -222,11 +240,11 @@ class EndpointClient:
                 problem = (
                     f"The endpoint gave no text: {problem}, and there was no budget for another attempt."
                 )
-                return replies + _all_failed(request.question_id, wanted, problem, owed), ""
+                return settle(_all_failed(request.question_id, wanted, problem, owed)), ""
             owed += outcome.cost
             if outcome.settled:
                 served, wanted = wanted[: len(outcome.settled)], wanted[len(outcome.settled) :]
-                replies += _replies(request.question_id, served, outcome.settled, owed)
+                settle(_replies(request.question_id, served, outcome.settled, owed))
                 owed, failures = _NOTHING, 0
             else:
                 problem, again, failures = outcome.problem, outcome.again, failures + 1

@@ -78,27 +78,31 @@ class Asking:
             samples=samples,
             messages=(*self.openings[row["opening"]], turn),
         )
+        kept: list[dict[str, Any]] = []
+
+        def keep(replies: Sequence[Reply]) -> None:
+            rows = [
+                reply_row(
+                    key=keys[reply.sample],
+                    item_id=row["item_id"],
+                    sample=reply.sample,
+                    text=reply.text,
+                    prompt_tokens=reply.prompt_tokens,
+                    generated_tokens=reply.generated_tokens,
+                    finish_reason=reply.finish_reason,
+                    error=reply.error,
+                )
+                for reply in replies
+            ]
+            self.writer.append(rows)
+            self._watch(rows)
+            kept.extend(rows)
+
         try:
-            replies: Sequence[Reply] = await self.client.ask(request)
+            await self.client.ask(request, keep)
         except BudgetReachedError as reached:
             self.stopped = str(reached)
-            replies = reached.replies
-        rows = [
-            reply_row(
-                key=keys[reply.sample],
-                item_id=row["item_id"],
-                sample=reply.sample,
-                text=reply.text,
-                prompt_tokens=reply.prompt_tokens,
-                generated_tokens=reply.generated_tokens,
-                finish_reason=reply.finish_reason,
-                error=reply.error,
-            )
-            for reply in replies
-        ]
-        self.writer.append(rows)
-        self._watch(rows)
-        return rows
+        return kept
 
     def _watch(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Stop when nothing succeeds any more: an outage must not make failures of all that is left."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from kard_ray.runtime.engine import SamplingConfig
 from kard_ray.runtime.errors import UserError
+from kard_ray.teacher.backends.base import Reply
 from kard_ray.teacher.backends.endpoint import EndpointClient
 from kard_ray.teacher.backends.limits import Backoff, BudgetReachedError
 from kard_ray.teacher.prompt import plain_prompt
@@ -158,6 +160,31 @@ def test_no_more_requests_are_in_flight_than_the_cap(serve):
     server = serve(latency=(0.01, 0.03))
     ask(settings(server, concurrency=3), *(question(f"Why {at}?", 0, 1) for at in range(12)))
     assert 1 < max(line.in_flight for line in server.received()) <= 3
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_kill_could_cost_no_more_requests_than_the_cap(serve, together):
+    config = settings(serve(), concurrency=3, samples_per_request=together)
+    requests = [question(f"Why {at}?", 0, 1, 2, 3, name=str(at)) for at in range(12)]
+    kept: list[tuple[str, int]] = []
+    unkept: list[int] = []  # requests whose replies are not kept, each time before some are
+
+    async def run() -> list[list[Reply]]:
+        client = EndpointClient(config, MODEL, SAMPLING, "chat", 40, 0)
+
+        def keep(replies: Sequence[Reply]) -> None:
+            unkept.append(client.counts.requests - len(kept) // together)
+            kept.extend((reply.question_id, reply.sample) for reply in replies)
+
+        try:
+            return await asyncio.gather(*(client.ask(request, keep) for request in requests))
+        finally:
+            await client.aclose()
+
+    found = asyncio.run(run())
+    assert max(unkept) == 3
+    assert sorted(kept) == sorted((reply.question_id, reply.sample) for part in found for reply in part)
+    assert len(set(kept)) == 48
 
 
 def test_requests_and_tokens_keep_their_rates(serve):
