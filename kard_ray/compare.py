@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -82,40 +82,40 @@ def run_steps(todo: Sequence[GridStep], recipe: Recipe) -> list[Failure]:
             _import_for_threads()
         budget, node_cpus = _room()
         takes = partial(demand, node_cpus=node_cpus, gpus=budget.gpus)
-        together: dict[str, list[GridStep]] = {}
-        for step in todo:
-            if step.step.stage == "predict":
-                together.setdefault(_model_of(step), []).append(step)
-        tasks: list[Task] = []
-        shared: dict[
-            str, str
-        ] = {}  # the path of a step -> the key of the task that answers for it with others
-        for model, sharing in together.items():
-            if len(sharing) > 1:
-                key = f"predictions with {model}"
-                shared |= {step.path: key for step in sharing}
-                tasks.append(
-                    Task(
-                        key=key,
-                        name=f"predictions of {len(sharing)} students of one model",
-                        work=partial(_predict_together, sharing),
-                        after=[needed for step in sharing for needed in step.needs],
-                        takes=takes(sharing[0]),
-                    )
-                )
-        at = next((at for at, step in enumerate(todo) if step.step.stage == "predict"), len(todo))
-        alone = [
-            Task(
-                key=step.path,
-                name=step.name,
-                work=partial(_work, step),
-                needs=step.needs,
-                after=(shared[step.path],) if step.path in shared else (),
-                takes=takes(step),
-            )
-            for step in todo
-        ]
-        return run_tasks([*alone[:at], *tasks, *alone[at:]], budget)
+        return run_tasks(_tasks(todo, takes), budget)
+
+
+def _tasks(todo: Sequence[GridStep], takes: Callable[[GridStep], Resources | None]) -> list[Task]:
+    """A task for each step, and before the first prediction one for each model that several predictions share."""
+    by_model: dict[str, list[GridStep]] = {}
+    for step in todo:
+        if step.step.stage == "predict":
+            by_model.setdefault(_model_of(step), []).append(step)
+    shared = {f"predictions with {model}": steps for model, steps in by_model.items() if len(steps) > 1}
+    answered_by = {step.path: key for key, steps in shared.items() for step in steps}
+    together = [
+        Task(
+            key=key,
+            name=f"predictions of {len(steps)} students of one model",
+            work=partial(_predict_together, steps),
+            after=[needed for step in steps for needed in step.needs],
+            takes=takes(steps[0]),
+        )
+        for key, steps in shared.items()
+    ]
+    alone = [
+        Task(
+            key=step.path,
+            name=step.name,
+            work=partial(_work, step),
+            needs=step.needs,
+            after=(answered_by[step.path],) if step.path in answered_by else (),
+            takes=takes(step),
+        )
+        for step in todo
+    ]
+    first = next((at for at, step in enumerate(todo) if step.step.stage == "predict"), len(todo))
+    return [*alone[:first], *together, *alone[first:]]
 
 
 def _import_for_threads() -> None:
