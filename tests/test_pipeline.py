@@ -34,10 +34,8 @@ READERS = steps_of(lambda method: method.passages_from != "none")
 CURRICULA = steps_of(lambda method: method.curriculum != "none")
 CURRICULUM = ("symbolic", "compression", "examples")
 RERANKER = ("candidates", "reranker")
-RERANKED = (
-    "reranker={}",
-    "prediction.sources=[bm25, reranker, silver]",
-)  # a recipe whose students use a reranker
+# A recipe whose students use a reranker
+RERANKED = ("reranker={}", "prediction.sources=[bm25, reranker, silver]")
 SKINTERN = {"train/skintern", "predict/skintern", "report"}
 # What is made from the teacher's replies, from the knowledge base, and from the questions.
 OF_TEACHER = {"rationales", "symbolic", "compression", "silver", *STUDENTS}
@@ -455,9 +453,8 @@ def test_rows_are_estimated_from_the_recipe_alone() -> None:
     assert found["train/mt_cot"].rows == found["train/step_by_step"].rows == 400
     assert found["predict/finetune"].rows == found["predict/mt_cot"].rows == 50
     assert found["predict/kard"].rows == found["predict/knowledge_finetune"].rows == 100
-    assert (
-        found["predict/zero_shot_knowledge"].rows == 50
-    )  # what the question finds; it has no silver passages
+    # What the question finds; it has no silver passages
+    assert found["predict/zero_shot_knowledge"].rows == 50
     assert found["predict/step_by_step"].tokens == found["predict/finetune"].tokens
     assert found["predict/std_cot"].tokens > found["predict/mt_cot"].tokens
     assert found["train/kard"].tokens > found["train/std_cot"].tokens > found["train/finetune"].tokens

@@ -57,9 +57,8 @@ def test_a_task_starts_after_those_it_needs_whatever_their_order() -> None:
 
 def test_tasks_that_fit_run_side_by_side() -> None:
     record = Recorder()
-    together = threading.Barrier(
-        3, timeout=10
-    )  # each waits for the others: one after the other they would never end
+    # Each waits for the others: one after the other they would never end
+    together = threading.Barrier(3, timeout=10)
     tasks = [record.task(name, takes=Resources(1), until=together.wait) for name in "abc"]
     assert run_tasks(tasks, Resources(3)) == []
 

@@ -40,9 +40,8 @@ class GsmPlusConfig(SourceConfig):
 
     kind: Literal["gsm_plus"] = "gsm_plus"
     version: Literal["test", "testmini"] = "test"  # 10,552 questions; 2,400, those of 300 seed questions
-    perturbations: tuple[Perturbation, ...] = Field(
-        PERTURBATIONS, min_length=1
-    )  # each is a kind in the report
+    # Each is a kind in the report
+    perturbations: tuple[Perturbation, ...] = Field(PERTURBATIONS, min_length=1)
     dev_fraction: float = Field(0.0, ge=0, lt=1)  # of the seed questions, whose variants all go together
 
 

@@ -37,9 +37,8 @@ class SourceConfig(Frozen):
 
     path: str | None = Field(None, min_length=1)  # the folder
     hub: str | None = Field(None, pattern=r"^[\w][\w.-]*/[\w][\w.-]*$")  # owner/name of a data set
-    revision: str | None = Field(
-        None, min_length=1
-    )  # of the data set: branch, tag or commit; null: its main one
+    # Of the data set: branch, tag or commit; null: its main one
+    revision: str | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Self:

@@ -194,9 +194,8 @@ def _learning(cells: Sequence[Row], labels: Labels) -> list[str]:
         for number, ((student, method), cell) in enumerate(first.items())
     ]
     highest = sorted(loss for line in series for _, loss in line.points)
-    ceiling = (
-        highest[int(0.99 * (len(highest) - 1))] * 1.1
-    )  # the first steps of a run would flatten all the others
+    # The first steps of a run would flatten all the others
+    ceiling = highest[int(0.99 * (len(highest) - 1))] * 1.1
     cut = [
         charts.Line(line.label, [(x, min(y, ceiling)) for x, y in line.points], line.colour)
         for line in series

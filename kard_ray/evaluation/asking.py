@@ -23,9 +23,8 @@ from kard_ray.student.rendering import opening
 
 _CONCLUSION = "So the answer is"  # how every conclusion begins; a rationale ends before it
 
-CALLS = pa.list_(
-    pa.struct([("prompt_tokens", pa.int32()), ("generated_tokens", pa.list_(pa.int32()))])
-)  # one entry per prompt that was prefilled, in it one number per text that was drawn from it
+# One entry per prompt that was prefilled, in it one number per text that was drawn from it
+CALLS = pa.list_(pa.struct([("prompt_tokens", pa.int32()), ("generated_tokens", pa.list_(pa.int32()))]))
 
 WRITTEN = pa.schema(
     [

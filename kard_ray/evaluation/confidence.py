@@ -25,9 +25,8 @@ def written_confidence(
     written = text.strip()
     lead = f"{before} " if before else ""
     span = answer_span(lead + written)
-    at = _decode(tokenizer, tokens).find(
-        written
-    )  # one engine keeps the first token's space, another one does not
+    # One engine keeps the first token's space, another one does not
+    at = _decode(tokenizer, tokens).find(written)
     if span is None or at < 0:
         return math.exp(math.fsum(log_probs))
     begin, end = (max(0, place - len(lead)) + at for place in span)

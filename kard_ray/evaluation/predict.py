@@ -48,20 +48,16 @@ PREDICTIONS = pa.schema(
         ("prompt_tokens", pa.int32()),  # sums over the calls
         ("generated_tokens", pa.int32()),
         ("error", pa.string()),
-        (
-            "prediction",
-            pa.int32(),
-        ),  # index into options; null when none could be read or the question is open
+        # Index into options; null when none could be read or the question is open
+        ("prediction", pa.int32()),
         ("prediction_text", pa.string()),  # the option or the open answer; null when none could be read
         ("correct", pa.bool_()),
         ("calls", CALLS),
         # Probability of the answer as it was written, or among the scored options, or the share of the votes.
         ("confidence", pa.float64()),  # null when unknown
         ("seconds", pa.float64()),  # in the engine, from the request to the last token, summed over passes
-        (
-            "option_log_probs",
-            pa.list_(pa.float64()),
-        ),  # of the conclusion with each option; null unless scored
+        # Of the conclusion with each option; null unless scored
+        ("option_log_probs", pa.list_(pa.float64())),
     ]
 )
 
@@ -170,14 +166,12 @@ class Prediction:
     silver: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)  # passages by question id
     knowledge: KnowledgeSource | None = None
     passages: int = 0  # k, shown at most
-    cues: tuple[str, ...] = (
-        DEFAULT_CUE,
-    )  # the ones that the student was trained with, asked one after the other
+    # The ones that the student was trained with, asked one after the other
+    cues: tuple[str, ...] = (DEFAULT_CUE,)
     reasons: bool = True  # whether what it writes in its last pass begins with a rationale
     answer_cue: str = DEFAULT_CUE  # what it is asked with to answer at once
-    shots: Mapping[str, Sequence[Shot]] = field(
-        default_factory=dict
-    )  # worked examples by the question's pattern
+    # Worked examples by the question's pattern
+    shots: Mapping[str, Sequence[Shot]] = field(default_factory=dict)
     stop: tuple[str, ...] = ()
     ask_below: float | None = None  # ask without passages first, and with them when less confident than this
     lora: LoraStudent | None = None  # None: the model at student_path is asked as it is

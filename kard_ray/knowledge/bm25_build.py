@@ -38,9 +38,8 @@ _START_A_WORKER = 50_000  # rows below which a second process (1 to 2 s to start
 class Bm25Config(Frozen):
     """The two constants of BM25; the defaults are LanceDB's and Lucene's."""
 
-    k1: float = Field(
-        1.2, ge=0, le=100
-    )  # how much a repeated term still adds; 0: only whether it stands there
+    # How much a repeated term still adds; 0: only whether it stands there
+    k1: float = Field(1.2, ge=0, le=100)
     b: float = Field(0.75, ge=0, le=1)  # how much long passages are held back; 0: not at all
 
 

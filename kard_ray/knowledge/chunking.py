@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 class ChunkingConfig(Frozen):
     """How long a passage is, and how much of it the next one repeats."""
 
-    tokens: int = Field(
-        200, ge=16, le=8192
-    )  # longest passage, in tokens of the embedder, special ones not counted
+    # Longest passage, in tokens of the embedder, special ones not counted
+    tokens: int = Field(200, ge=16, le=8192)
     overlap_tokens: int = Field(40, ge=0)  # at most so many tokens of a passage open the next one too
 
     @model_validator(mode="after")

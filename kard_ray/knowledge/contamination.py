@@ -23,9 +23,8 @@ Kind = Literal["passage", "question"]
 OVERLAPS = pa.schema(
     [
         pa.field("question_id", pa.string(), nullable=False),  # of the test question
-        pa.field(
-            "kind", pa.string(), nullable=False
-        ),  # what shares words with it: a passage or a training question
+        # What shares words with it: a passage or a training question
+        pa.field("kind", pa.string(), nullable=False),
         pa.field("id", pa.string(), nullable=False),  # of that
         pa.field("ngram", pa.string(), nullable=False),  # the words they share
     ]

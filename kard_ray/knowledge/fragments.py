@@ -97,9 +97,8 @@ class Written:
 
     rows: int  # passages read for the unit; ``ids`` are theirs
     ids: IdSet
-    fragment: (
-        dict[str, Any] | None
-    )  # metadata of the Lance fragment, None when every passage was there already
+    # Metadata of the Lance fragment, None when every passage was there already
+    fragment: dict[str, Any] | None
     embedded: int  # rows of the fragment
     dimensions: int
     stale: tuple[str, ...] = ()  # passage ids of the base whose content has changed

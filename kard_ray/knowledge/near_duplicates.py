@@ -27,9 +27,8 @@ class DeduplicationConfig(Frozen):
     exact: bool = True  # equal title and text, white space aside
     near: float | None = Field(None, ge=0.5, le=1.0)  # Jaccard similarity from which on; null: off
     shingle_words: int = Field(5, ge=1)  # words in a row that are compared as one
-    permutations: int = Field(
-        128, ge=16, le=1024
-    )  # of MinHash: more find near texts more surely, and take longer
+    # Of MinHash: more find near texts more surely, and take longer
+    permutations: int = Field(128, ge=16, le=1024)
 
     @cached_property
     def rows(self) -> int:

@@ -42,9 +42,8 @@ CANDIDATE_LIST = pa.list_(
             pa.field("passage_id", pa.string()),
             pa.field("by_rationale", pa.bool_()),  # among the rationale's κ1
             pa.field("by_question", pa.bool_()),  # among the question's κ2
-            pa.field(
-                "place", pa.int32()
-            ),  # in what the question found, from 0; -1: the question did not find it
+            # In what the question found, from 0; -1: the question did not find it
+            pa.field("place", pa.int32()),
             pa.field("score", pa.float32()),  # ρ, of the rationale, whoever found the passage
         ]
     )
@@ -54,9 +53,8 @@ CANDIDATES = pa.schema(
     [
         pa.field("rationale_id", pa.string()),
         pa.field("question_id", pa.string()),
-        pa.field(
-            "split", pa.string()
-        ),  # train, or dev: held out; all rationales of a question are on one side
+        # train, or dev (held out); all rationales of a question are on one side
+        pa.field("split", pa.string()),
         pa.field("question", pa.string()),  # as it is searched for
         pa.field("candidates", CANDIDATE_LIST),  # best score first
     ]

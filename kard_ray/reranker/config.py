@@ -31,9 +31,8 @@ class RerankerConfig(Frozen):
 
     model: str = "bundled:minilm"  # a BERT-like encoder, by reference
     architecture: Architecture = "late_interaction"
-    dimensions: int | None = Field(
-        None, ge=1, le=4096
-    )  # of a (token) vector; null: the encoder's hidden size
+    # Of a (token) vector; null: the encoder's hidden size
+    dimensions: int | None = Field(None, ge=1, le=4096)
     normalised: bool = True  # vectors of length 1 (ColBERT); false: their plain dot product (KARD's code)
     max_query_tokens: int = Field(128, ge=4)  # of the encoder's tokens; longer questions lose their end
     max_passage_tokens: int = Field(256, ge=4)
@@ -42,9 +41,8 @@ class RerankerConfig(Frozen):
     by_question: int = Field(32, ge=0, le=1000)  # κ2, candidates found by the question
     first_stage: Mode = "bm25"  # how the question searches, in training and at use
     dev_fraction: float = Field(0.1, gt=0, lt=1)  # share of the training questions that only measure
-    dev_depth: int = Field(
-        32, ge=1, le=1000
-    )  # passages found by a held-out question that are ranked, with the silver ones
+    # Passages found by a held-out question that are ranked, with the silver ones
+    dev_depth: int = Field(32, ge=1, le=1000)
 
     loss: Loss = (
         "kl"  # cross_entropy: the candidate that the rationale scores best is right, all others wrong

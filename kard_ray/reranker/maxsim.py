@@ -38,9 +38,8 @@ class TokenArrays:
     ) -> None:
         """``end_N`` counts tokens up to and including each passage; ``scale_T`` belongs to int8 vectors."""
         self.vectors_TD, self.scale_T = vectors_TD, scale_T
-        self.begin_N = np.concatenate(
-            [[0], end_N]
-        )  # one more than passages: where each begins and the last ends
+        # One more than passages: where each begins and the last ends
+        self.begin_N = np.concatenate([[0], end_N])
 
     @classmethod
     def open(cls, folder: str | Path) -> TokenArrays:

@@ -45,10 +45,8 @@ FORMAT = 1  # of the files
 TABLE = "token_vectors"
 INFO_FILE = "token_vectors.json"
 _UNITS = 64  # a knowledge base is cut in about so many ranges, so that workers end together
-_MIN_ROWS, _MAX_ROWS = (
-    64,
-    2048,
-)  # passages of a range: 2,048 of 100 tokens and 384 numbers take 300 MB as float32
+# Passages of a range: 2,048 of 100 tokens and 384 numbers take 300 MB as float32
+_MIN_ROWS, _MAX_ROWS = (64, 2048)
 
 
 class TokenVectorsInfo(Frozen):

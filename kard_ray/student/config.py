@@ -62,9 +62,8 @@ class StudentConfig(Frozen):
     quantization: Literal["none", "nf4"] = (
         "none"  # nf4: frozen weights in 4 bits under LoRA (QLoRA); needs a GPU
     )
-    held_out: float = Field(
-        0.0, ge=0, lt=1
-    )  # share of the training questions that only choose the checkpoint
+    # Share of the training questions that only choose the checkpoint
+    held_out: float = Field(0.0, ge=0, lt=1)
     best: Literal["last", "loss", "accuracy"] = (
         "last"  # which checkpoint becomes the student, by its held-out questions
     )

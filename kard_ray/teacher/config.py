@@ -26,9 +26,8 @@ class TeacherConfig(Frozen):
     backend: BackendConfig = VllmConfig()
     model: str = "bundled:smollm2-135m-instruct"  # model reference; an endpoint's name of its model
     samples: int = Field(2, ge=1, le=64)  # l, rationales per training question
-    test_samples: int = Field(
-        1, ge=0, le=64
-    )  # per test question, for the silver upper bound; 0: no silver prediction
+    # Per test question, for the silver upper bound; 0: no silver prediction
+    test_samples: int = Field(1, ge=0, le=64)
     # Passages shown to the teacher: none, the gold ones (a weak teacher needs them), or what question and answer find.
     grounding: Grounding = "none"
     grounding_passages: int = Field(3, ge=1, le=100)  # how many are shown when they are searched for
@@ -41,9 +40,8 @@ class TeacherConfig(Frozen):
     supporting_sentences: int = Field(0, ge=0, le=64)
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, max_tokens=128)
     filters: tuple[FilterSpec, ...] = (FilterSpec(concludes=Concludes()),)
-    retry_empty: int = Field(
-        0, ge=0, le=16
-    )  # rounds of as many samples more for questions left without a rationale
+    # Rounds of as many samples more for questions left without a rationale
+    retry_empty: int = Field(0, ge=0, le=16)
     retry_temperature: float | None = Field(None, ge=0, le=2)  # of those rounds; null: as before
     max_question_characters: int = Field(20_000, ge=1)  # longer questions, options included, are failures
     engine: EngineConfig = EngineConfig()

@@ -66,9 +66,8 @@ class Generated:
     """What came out, and how fast."""
 
     table: pa.Table  # schema REPLIES, one row per item and sample, in the items' order
-    tokens_per_second: (
-        float | None
-    )  # generated, from the first rows to the last; None: too few, or none were missing
+    # Generated, from the first rows to the last; None: too few, or none were missing
+    tokens_per_second: float | None
 
 
 def generate(

@@ -48,9 +48,8 @@ FAILURES = pa.schema([*_IDS, pa.field("reason", pa.string()), pa.field("generate
 class SymbolicConfig(Frozen):
     """What the teacher notes down beside its rationales, and how often it may try."""
 
-    rationales: int = Field(
-        2, ge=1, le=64
-    )  # kept rationales of a training question that get symbolic knowledge
+    # Kept rationales of a training question that get symbolic knowledge
+    rationales: int = Field(2, ge=1, le=64)
     sampling: SamplingConfig = SamplingConfig(temperature=0.8, max_tokens=512)
     retries: int = Field(2, ge=0, le=16)  # further draws for texts that cannot be read
     limits: SectionLimits = SectionLimits()

@@ -30,9 +30,8 @@ class Progress:
 
     step: int = 0  # optimizer steps done
     curve: list[dict[str, Any]] = field(default_factory=list)  # one row for each step done
-    evaluations: list[dict[str, float]] = field(
-        default_factory=list
-    )  # on held-out questions, with their step
+    # On held-out questions, with their step
+    evaluations: list[dict[str, float]] = field(default_factory=list)
     best_weights: list[torch.Tensor] | None = None  # of the best evaluation, where that chooses what is kept
 
 

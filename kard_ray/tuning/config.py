@@ -118,20 +118,17 @@ class SweepConfig(Frozen):
     # median of the others' means (median), none.
     scheduler: Literal["asha", "median", "none"] = "asha"
     grace: float | None = Field(None, gt=0)  # epochs that every trial gets; null: a quarter of the longest's
-    reduction: float = Field(
-        3.0, gt=1
-    )  # asha: grace, and so many times as much each time, is where it decides
+    # asha: grace, and so many times as much each time, is where it decides
+    reduction: float = Field(3.0, gt=1)
     metric: str | None = None  # null: hits@1 of the reranker, what held-out questions measure of a student
     mode: Mode | None = None  # null: max, for a loss min
     own: bool = True  # trial 0 has the recipe's own values, and is never stopped early
     trials: int = Field(20, ge=1)  # at most, with those of earlier calls
-    minutes: float | None = Field(
-        None, gt=0
-    )  # of all calls together; what then still runs goes on in the next one
+    # Of all calls together; what then still runs goes on in the next one
+    minutes: float | None = Field(None, gt=0)
     epochs: float | None = Field(None, gt=0)  # of all trials together
-    concurrency: int | None = Field(
-        None, ge=1
-    )  # trials side by side; null: as many as the cluster has room for
+    # Trials side by side; null: as many as the cluster has room for
+    concurrency: int | None = Field(None, ge=1)
     max_failures: int = Field(1, ge=0)  # times that a trial which failed is tried again
     keep: Literal["best", "all"] = "best"  # which trials' trained models are kept
     seed: Seed = 42

@@ -59,9 +59,8 @@ def build_with_one_kill(world: World, corpus: Path, run: Path, seed: int, *, log
     """
     rng = random.Random(seed)
     target = target or rng.choice(("driver", "worker"))
-    finished = rng.randint(
-        0, FILES + UNITS
-    )  # shards and units on disk: a moment that the machine's load does not move
+    # Shards and units on disk: a moment that the machine's load does not move
+    finished = rng.randint(0, FILES + UNITS)
     delay = rng.uniform(0.0, 2.0)  # seconds after that: also into commit and indexes
     arguments = command(world, corpus, run)
     with running(*arguments, log=log) as (process, ray_folder):

@@ -52,9 +52,8 @@ def test_every_stage_leaves_one_sealed_artifact(finished: Finished) -> None:
         folder = manifest["folder"]
         found = {str(p.relative_to(folder)): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
         assert found.pop("manifest.json") > 0
-        found.pop(
-            "passages.lance/_versions/latest_version_hint.json", None
-        )  # every later version rewrites it
+        # Every later version rewrites it
+        found.pop("passages.lance/_versions/latest_version_hint.json", None)
         assert found == manifest["files"], label
         assert (manifest["stage"], manifest["key"]) == (label, folder.name)
         assert manifest["wall_seconds"] >= 0
@@ -133,10 +132,8 @@ def test_the_report_tells_method_passages_accuracy_and_tokens(finished: Finished
         assert by_kind.items() <= r.items()
     none, bm25, silver = records
     assert (none["k"], none["hits_at_k"]) == (0, None)
-    assert (bm25["k"], bm25["hits_at_k"]) == (
-        2,
-        1.0,
-    )  # a question names its town, and so does its gold passage
+    # A question names its town, and so does its gold passage
+    assert (bm25["k"], bm25["hits_at_k"]) == (2, 1.0)
     assert 0 <= silver["hits_at_k"] <= 1
     assert bm25["prompt_tokens"] > none["prompt_tokens"]
 

@@ -73,9 +73,8 @@ def test_a_run_is_served_through_the_loss_of_its_engine(retrained: Finished, tmp
         before = engines(replica)
         assert before
         os.kill(replica, signal.SIGKILL)
-        again = client.post(
-            "/v1/answer", json=QUESTION | {"timeout_seconds": 100}
-        )  # waits for the next engine
+        # Waits for the next engine
+        again = client.post("/v1/answer", json=QUESTION | {"timeout_seconds": 100})
         assert again.status_code == 200, again.text
         assert again.json()["rationale"] == answer["rationale"]
         wait_until(

@@ -275,9 +275,8 @@ def test_a_second_round_searches_with_what_was_written_from_the_first(searching:
     assert (write.greedy, write.seed) == (True, None)
     assert "Its capital is Lima." in engine.prompts(0)[0]
     assert "llamas" not in engine.prompts(0)[0]
-    assert (
-        request.query == f"Which? {said[0]}"
-    )  # without the options, as rationales were searched for in training
+    # Without the options, as rationales were searched for in training
+    assert request.query == f"Which? {said[0]}"
     assert len(final) == 2
     assert not any(r.greedy for r in final if isinstance(r, Write))
     assert row["passage_ids"] == ["fact", "bridge"]

@@ -45,10 +45,8 @@ def confidence(*words: str, text: str | None = None, before: str = "") -> list[s
         (("So the", " answer", " is", " Lis", "bon", ".", ""), [" Lis", "bon", "."]),
         (("Is it 9? So the", " answer is", " 9", ".", "\n", "Question"), [" 9", "."]),
         (("The answer is 4. So the answer is", " 5", "."), [" 5", "."]),
-        (
-            ("So the answer", " is yes", "."),
-            [" is yes", "."],
-        ),  # one token ends the mark and begins the answer
+        # One token ends the mark and begins the answer
+        (("So the answer", " is yes", "."), [" is yes", "."]),
         (("I", " do", " not", " know"), ["I", " do", " not", " know"]),  # no mark: all tokens
         (("So the answer is",), ["So the answer is"]),
     ],

@@ -184,9 +184,8 @@ def test_a_prompt_read_token_by_token_costs_what_it_saves_of_the_square_less(tok
     one_by_one = prefill_flops(LLAMA, 1) + decode_flops(LLAMA, 1, tokens)
     outputs = 2 * LLAMA.output_weights * (tokens - 1)  # decoding predicts behind every token
     stack = LLAMA.decoder
-    later = (
-        tokens * (tokens - 1) // 2
-    )  # pairs of a token with one behind it: two products of a head's size for each
+    # Pairs of a token with one behind it: two products of a head's size for each
+    later = tokens * (tokens - 1) // 2
     saved = 4 * stack.layers * stack.heads * stack.head_size * later
     assert one_by_one - outputs == prefill_flops(LLAMA, tokens) - saved
 

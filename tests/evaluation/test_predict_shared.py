@@ -194,9 +194,8 @@ def test_who_cannot_share_is_left_alone(
     predict_shared([std_cot])
     warmer = CONFIG.model_copy(update={"sampling": SamplingConfig(temperature=0.5)})
     predict_shared([std_cot, replace(kard, config=warmer)])
-    predict_shared(
-        [std_cot, replace(kard, lora=None, student_path=str(llama_folder))]
-    )  # the model without an adapter
+    # The model without an adapter
+    predict_shared([std_cot, replace(kard, lora=None, student_path=str(llama_folder))])
     elsewhere = LoraStudent(base="/another/model", folder=str(students["kard"] / "adapter"))
     predict_shared([std_cot, replace(kard, lora=elsewhere)])
 

@@ -48,11 +48,8 @@ def test_values_are_those_computed_by_hand():
         ],
         "mrr@10": [0.5, 1, 0],
     }
-    assert list(values["mrr@10"]) == [
-        "q1",
-        "q2",
-        "q3",
-    ]  # the query without any row counts, the unjudged do not
+    # The query without any row counts, the unjudged do not
+    assert list(values["mrr@10"]) == ["q1", "q2", "q3"]
     scores = retrieval_scores(found, RELEVANT)
     assert scores["n"] == 3
     assert scores["mrr@10"] == pytest.approx(0.5)

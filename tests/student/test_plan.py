@@ -52,9 +52,8 @@ def test_a_schedule_spans_all_stages_or_begins_anew_with_each() -> None:
     restart = plan_training([9] * 80, stages, StudentConfig(**settings, stage_schedule="restart"))
     assert [step.rows for step in whole] == [step.rows for step in restart]
     assert [step.rate for step in whole].index(1.0) == 3  # 20 % of 20 steps
-    assert (
-        sum(step.rate == 1.0 for step in restart) == 4
-    )  # two peaks, each the end of a warm-up and the first after it
+    # Two peaks, each the end of a warm-up and the first after it
+    assert sum(step.rate == 1.0 for step in restart) == 4
     assert [step.rate for step in restart[:10]] == [step.rate for step in restart[10:]]
 
 

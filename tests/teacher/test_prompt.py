@@ -119,9 +119,8 @@ def test_a_plain_prompt_shares_everything_before_the_last_question() -> None:
 @pytest.mark.parametrize("facts", [(), ("Peru: 1,285,216.",)])
 def test_a_teacher_that_goes_on_with_a_further_example_is_stopped_before_it(facts: tuple[str, ...]) -> None:
     text = plain_prompt(messages(facts=facts, examples=(EXAMPLE, EXAMPLE)))
-    written = text.split("Explanation:")[
-        1
-    ]  # the first explanation, and what follows it in the prompt's own form
+    # The first explanation, and what follows it in the prompt's own form
+    written = text.split("Explanation:")[1]
     ends = [written.find(stop) for stop in PLAIN_STOP if stop in written]
     assert written[: min(ends)] == " 756,102 is larger than 323,802. So the answer is yes."
 

@@ -97,9 +97,8 @@ def test_a_rule_knows_the_trials_of_earlier_calls(scheduler: str) -> None:
         for at in range(3)
     ]
     records.append(TrialRecord(number=3, values={}, state="stopped", points=(Point(epochs=1, value=None),)))
-    records.append(
-        TrialRecord(number=4, values={}, points=(Point(epochs=1, value=0.9),))
-    )  # it will tell again
+    # It will tell again
+    records.append(TrialRecord(number=4, values={}, points=(Point(epochs=1, value=0.9),)))
     rule = make_scheduler(config_of(scheduler, reduction=2, grace=1), "max", 4, records)
     assert run(rule, Trial("a"), BAD, 4) == 1
     assert run(rule, Trial("b"), [0.55, 0.65, 0.75, 0.85], 4) == 4

@@ -31,9 +31,8 @@ class CsvCorpus(Frozen):
 
     kind: Literal["csv"] = "csv"
     path: str = Field(min_length=1)  # a file or a glob, local or a URL such as s3://bucket/*.csv.gz
-    delimiter: str = Field(
-        ",", min_length=1, max_length=1, pattern=r'[^"\r\n]'
-    )  # between fields, such as "\t"
+    # Between fields, such as "\t"
+    delimiter: str = Field(",", min_length=1, max_length=1, pattern=r'[^"\r\n]')
     fields: FieldMapping = FieldMapping()  # which columns hold id, title, text and the rest
 
     def fingerprint(self) -> str:

@@ -30,9 +30,8 @@ class RecordedConfig(Frozen):
     EXECUTION: ClassVar[frozenset[str]] = frozenset({"path"})  # the file counts by its content
 
     kind: Literal["recorded"]
-    path: str = Field(
-        min_length=1
-    )  # local path or fsspec address of JSON Lines, gzip if its name ends in .gz
+    # Local path or fsspec address of JSON Lines, gzip if its name ends in .gz
+    path: str = Field(min_length=1)
 
 
 def file_hash(path: str) -> str:

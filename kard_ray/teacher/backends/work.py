@@ -34,9 +34,8 @@ TALLY = pa.schema(
         pa.field("errors", pa.int64()),
         pa.field("prompt_tokens", pa.int64()),
         pa.field("generated_tokens", pa.int64()),
-        pa.field(
-            "seconds", pa.float64()
-        ),  # since the first of these requests went to an engine; 0: not known
+        # Since the first of these requests went to an engine; 0: not known
+        pa.field("seconds", pa.float64()),
         pa.field("stopped", pa.string()),  # why no more requests are sent; empty while they are
     ]
 )

@@ -25,9 +25,8 @@ class Duplicates(Frozen):
 
     name: ClassVar[str] = "duplicates"
 
-    near: float | None = Field(
-        0.8, gt=0, le=1
-    )  # Jaccard similarity of shingles from which on; null: only equal
+    # Jaccard similarity of shingles from which on; null: only equal
+    near: float | None = Field(0.8, gt=0, le=1)
     shingle_words: int = Field(3, ge=1)  # words in a row that are compared as one
 
     def reasons(self, samples: Sequence[Written]) -> list[str | None]:

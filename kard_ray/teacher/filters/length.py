@@ -20,9 +20,8 @@ class Length(Frozen):
     name: ClassVar[str] = "length"
 
     min_words: int = Field(5, ge=0)
-    max_words: int = Field(
-        400, ge=1
-    )  # the published rationales of OpenBookQA and StrategyQA: 99.9 % have fewer
+    # The published rationales of OpenBookQA and StrategyQA: 99.9 % have fewer
+    max_words: int = Field(400, ge=1)
 
     @model_validator(mode="after")
     def _some_length_is_allowed(self) -> Self:

@@ -95,9 +95,8 @@ class OptionScorer:
                 logits_to_keep=1,
             )
             of_A = torch.tensor([at for at, texts in enumerate(answers) for _ in texts], device=self.device)
-            ids_AT, mask_AT = self._padded(
-                [ids for texts in answers for ids in texts]
-            )  # A answers of T tokens
+            # A answers of T tokens
+            ids_AT, mask_AT = self._padded([ids for texts in answers for ids in texts])
             logits_ATV = read.logits[of_A, -1:]
             if ids_AT.shape[1] > 1:
                 # The last token of an answer is only predicted, so it is not read.
