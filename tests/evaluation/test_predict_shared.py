@@ -34,21 +34,28 @@ CONFIG = PredictionConfig(
 )
 
 
+RANKS = {"std_cot": 4, "kard": 12}
+
+
 @pytest.fixture(scope="module")
 def students(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders with ``model`` (merged, float32) and ``adapter``, as training leaves them; the ranks differ.
+    """Folders with ``model`` (merged, float32) and ``adapter``, as training leaves them; the ranks differ."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in RANKS}
+    for name, folder in folders.items():
+        write_student(folder, llama_folder, RANKS[name], seed=0)
+    return folders
 
-    Random adapters are drawn until the student writes whole characters: of half ones, decoders make different texts.
-    """
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("std_cot", "kard")}
+
+@pytest.fixture(scope="module")
+def legible(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Such folders, drawn until a student writes whole characters: of half ones, decoders make different texts."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in RANKS}
     run = RunDirectory(str(tmp_path_factory.mktemp("run")))
-    for (name, folder), rank in zip(folders.items(), (4, 12), strict=True):
+    for name, folder in folders.items():
         for seed in range(50):
-            write_student(folder, llama_folder, rank, seed)
-            texts = expected(prediction(run, name, folder, llama_folder))
-            if all(
-                text and text.isprintable() for text in "".join(texts).split("\n")
-            ) and "\ufffd" not in "".join(texts):
+            write_student(folder, llama_folder, RANKS[name], seed)
+            texts = "".join(expected(prediction(run, name, folder, llama_folder)))
+            if all(line and line.isprintable() for line in texts.split("\n")) and "\ufffd" not in texts:
                 break
         else:
             pytest.fail("no adapter writes whole characters")
@@ -110,10 +117,10 @@ def refuse(*_: object, **__: object) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("local_ray")
 def test_students_that_share_an_engine_answer_as_their_merged_models(
-    students: dict[str, Path], llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    legible: dict[str, Path], llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunDirectory(str(tmp_path))
-    both = [prediction(run, name, folder, llama_folder) for name, folder in students.items()]
+    both = [prediction(run, name, folder, llama_folder) for name, folder in legible.items()]
     predict_shared(both)
     assert not any(one.artifact.finished for one in both)
     monkeypatch.setattr(predicting, "dialogues", refuse)  # all rows are there: nothing starts any more
