@@ -201,7 +201,11 @@ def make_results(
         row, correct[row_id(key)] = _row(key, mine, questions)
         rows.append(row)
     _relate(rows)
-    pairs = compare_pairs(correct, pairs_to_test([found.key for found in everything], claims))
+    pairs = compare_pairs(
+        correct,
+        pairs_to_test([found.key for found in everything], claims),
+        students={row["id"]: (row["student"], row["method"], *row["seeds"]) for row in rows},
+    )
     return {
         "cells": [record for _, record in cells],
         "rows": rows,

@@ -6,7 +6,7 @@ Shapes: S seeds, Q questions, the same ones in the same order for both methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,26 +32,33 @@ class Paired:
 
 
 def compare_pair(
-    a_SQ: ArrayLike, b_SQ: ArrayLike, *, resamples: int = 10_000, seed: int = 0
-) -> Paired:  # fmt: skip
+    a_SQ: ArrayLike, b_SQ: ArrayLike, *, same_students: bool = False, resamples: int = 10_000, seed: int = 0
+) -> Paired:
     """Compare two methods that answered the same questions; their numbers of seeds may differ.
 
     The interval is the percentile bootstrap of the difference: questions are drawn for both at once, seeds for each
-    (seed 1 of one method has nothing in common with seed 1 of the other). With one seed each the p-value is the exact
-    McNemar test's. Otherwise it is the bootstrap's, twice the smaller share of resamples whose difference is at most,
-    or at least, 0: a sign test over questions would take the trained students for the method. Raises ValueError when
-    the questions are not as many.
+    (seed 1 of one method has nothing in common with seed 1 of the other). ``same_students``: a and b are the very same
+    students in the same order, asked in two ways; then seeds are drawn for both at once, too. With one seed each the
+    p-value is the exact McNemar test's. Otherwise it is the bootstrap's, twice the smaller share of resamples whose
+    difference is at most, or at least, 0: a sign test over questions would take the trained students for the method.
+    Raises ValueError when the questions, or the same students, are not as many.
     """
     a, b = matrix(a_SQ), matrix(b_SQ)
+    if same_students and len(a) != len(b):
+        raise ValueError(f"the same students have {len(a)} and {len(b)} seeds; expected as many")
     if a.shape[1] != b.shape[1]:
         raise ValueError(
             f"methods to compare answered {a.shape[1]} and {b.shape[1]} questions; expected the same ones"
         )
     if not a.size or not b.size:
         raise ValueError("methods to compare have no question or no seed")
-    means_a, means_b = resampled_means([a, b], resamples=resamples, seed=seed)
+    if same_students:
+        (differences,) = resampled_means([a - b], resamples=resamples, seed=seed)
+    else:
+        means_a, means_b = resampled_means([a, b], resamples=resamples, seed=seed)
+        differences = means_a - means_b
     # Means of the same number in another order of addition differ in their last bits.
-    differences = np.round(means_a - means_b, 12)
+    differences = np.round(differences, 12)
     low, high = percentiles(differences)
     if len(a) == len(b) == 1 and _is_binary(a) and _is_binary(b):
         test = MCNEMAR
@@ -97,11 +104,25 @@ def compare_pairs(
     correct: Mapping[str, ArrayLike],
     pairs: Sequence[tuple[str, str]],
     *,
+    students: Mapping[str, Hashable] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """``pairs`` of names in ``correct`` (seeds x questions each) as one family, as results.json has them."""
-    found = [compare_pair(correct[a], correct[b], resamples=resamples, seed=seed) for a, b in pairs]
+    """``pairs`` of names in ``correct`` (seeds x questions each) as one family, as results.json has them.
+
+    ``students`` says which trained students a name stands for: names with equal ones are the same students.
+    """
+    students = students or {}
+    found = [
+        compare_pair(
+            correct[a],
+            correct[b],
+            same_students=a in students and students[a] == students.get(b),
+            resamples=resamples,
+            seed=seed,
+        )
+        for a, b in pairs
+    ]
     corrected = holm([pair.p_value for pair in found])
     return [
         {

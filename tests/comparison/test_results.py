@@ -19,6 +19,8 @@ from kard_ray.comparison.results import (
     thinned,
     with_gated,
 )
+from kard_ray.evaluation.paired import compare_pair
+from kard_ray.evaluation.summary import correct_by_question, stack_seeds
 from tests.comparison.fake import fake_answers, fake_questions
 
 QUESTIONS = fake_questions(40)
@@ -117,6 +119,17 @@ def test_claimed_methods_are_tested_against_all_others_in_one_family(results: di
     assert not any("silver" in b for _, b in pairs)
     assert not any({a, b} == {"finetune/none", "std_cot/none"} for a, b in pairs)
     assert all(p["p_holm"] >= p["p_value"] for p in results["pairs"])
+
+
+def test_a_student_with_other_passages_is_the_same_student(results: dict[str, Any]) -> None:
+    (pair,) = (p for p in results["pairs"] if p["a"].endswith("kard/silver") and p["b"].endswith("kard/bm25"))
+    answers = fake_answers(QUESTIONS, methods=("kard",))
+    silver, bm25 = (
+        stack_seeds([correct_by_question(a.predictions) for a in answers if a.passages == source])[1]
+        for source in ("silver", "bm25")
+    )
+    alike, apart = (compare_pair(silver, bm25, same_students=same) for same in (True, False))
+    assert (pair["ci_low"], pair["ci_high"]) == (alike.ci_low, alike.ci_high) != (apart.ci_low, apart.ci_high)
 
 
 def test_further_sources_of_a_method_are_tested_against_its_first() -> None:

@@ -68,6 +68,25 @@ def test_a_difference_on_the_same_questions_is_seen_more_sharply_than_the_two_ac
     assert pair.p_value == mcnemar(10, 0) == pytest.approx(2 / 2**10)
 
 
+def test_the_same_students_asked_in_two_ways_are_drawn_together() -> None:
+    level = np.array([0.3, 0.5, 0.7])  # three students that differ far more than the two ways of asking them
+    draw = np.random.default_rng(0)
+    b = draw.random((3, 400)) < level[:, None]
+    a = b | (draw.random((3, 400)) < 0.1)
+    alike, apart = compare_pair(a, b, same_students=True), compare_pair(a, b)
+    assert alike.difference == apart.difference > 0
+    assert apart.ci_low < 0 < alike.ci_low
+    assert alike.p_value < 0.01 < 0.1 < apart.p_value
+    found = compare_pairs(
+        {"a": a, "b": b, "c": b}, [("a", "b"), ("a", "c")], students={"a": "x", "b": "x", "c": "y"}
+    )
+    assert [pair["ci_low"] for pair in found] == [alike.ci_low, apart.ci_low]
+    one, other = (compare_pair(a[0], b[0], same_students=same) for same in (True, False))
+    assert (one.difference, one.p_value, one.test) == (other.difference, other.p_value, MCNEMAR)
+    with pytest.raises(ValueError, match="3 and 2 seeds"):
+        compare_pair(a, b[:2], same_students=True)
+
+
 def test_seeds_may_differ_in_number_and_scores_need_not_be_0_or_1() -> None:
     draw = np.random.default_rng(0)
     a, b = draw.random((3, 150)) < 0.7, draw.random((1, 150)) < 0.3
