@@ -1,7 +1,9 @@
 """Find test questions that stand in passages or in training questions: runs of 13 words that both hold.
 
 As in appendix C of the GPT-3 paper (Brown et al. 2020), texts are compared by their words only, lower-cased. A question
-of fewer words is looked for as a whole; one of fewer than 8 words would be found by chance and is left out.
+of fewer words is looked for as a whole; one of fewer than 8 words would be found by chance and is left out. So is a run
+that many test questions hold: it is the benchmark's wording (an instruction, a table that all questions of a task are
+about) and gives none of them away.
 """
 
 from __future__ import annotations
@@ -41,6 +43,9 @@ class ContaminationConfig(Frozen):
     """What counts as an overlap with a test question, and what becomes of it."""
 
     ngram: int = Field(13, ge=3)  # words in a row that both texts hold
+    # A run that more test questions hold is not looked for, so that rows grow with texts and not with pairs of them.
+    # Null: every run is; 280 questions of six BIG-Bench Hard tasks then have 183,651 overlaps, with 10 they have 6,374
+    common: int | None = Field(10, ge=1)
     drop: bool = False  # leave overlapping passages and training questions out; False: only report them
 
 
@@ -60,16 +65,13 @@ def question_text(question: Question) -> str:
 class Overlaps:
     """The test questions' runs of words, to look for in other texts.
 
-    ``too_short`` holds the ids of the questions that are left out.
+    ``too_short`` holds the ids of the questions that are left out, ``common_alone`` of those whose every run is common.
     """
 
     def __init__(self, questions: Mapping[str, str], config: ContaminationConfig) -> None:
         self.too_short: list[str] = []
         self._grams: dict[tuple[str, ...], list[str]] = {}  # to the ids of the questions that hold it
         self._opening = min(_LEAST_WORDS, config.ngram)  # no run is shorter
-        self._lengths: dict[
-            tuple[str, ...], set[int]
-        ] = {}  # opening words to the lengths of the runs they open
         for question_id, text in questions.items():
             found = words(text)
             length = min(config.ngram, len(found))
@@ -78,7 +80,15 @@ class Overlaps:
                 continue
             for gram in dict.fromkeys(_runs(found, length)):
                 self._grams.setdefault(gram, []).append(question_id)
-                self._lengths.setdefault(gram[: self._opening], set()).add(length)
+        all_ = {question_id for ids in self._grams.values() for question_id in ids}
+        if config.common is not None:
+            self._grams = {gram: ids for gram, ids in self._grams.items() if len(ids) <= config.common}
+        kept = {question_id for ids in self._grams.values() for question_id in ids}
+        self.common_alone = [question_id for question_id in questions if question_id in all_ - kept]
+        # Opening words to the lengths of the runs they open
+        self._lengths: dict[tuple[str, ...], set[int]] = {}
+        for gram in self._grams:
+            self._lengths.setdefault(gram[: self._opening], set()).add(len(gram))
 
     def find(self, text: str) -> list[tuple[str, str]]:
         """(question id, words joined by spaces) of each overlap of ``text``, each once, in the text's order.

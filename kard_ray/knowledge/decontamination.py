@@ -26,7 +26,7 @@ from kard_ray.knowledge.update import commit_update
 from kard_ray.knowledge.versions import Version, find_version, record_version
 from kard_ray.runtime.artifacts import Artifact, Manifest
 
-VERSION = 1
+VERSION = 2
 _ROWS = 50_000  # passages per task
 _LISTED = 100  # ids listed in the manifest; the table has all of them
 
@@ -57,6 +57,7 @@ def write_contamination(
         counts={
             "test_questions": len(test),
             "too_short_to_check": len(overlaps.too_short),
+            "of_common_words_alone": len(overlaps.common_alone),
             "contaminated_test_questions": len(tests),
             "overlapping_passages": len(passages),
             "overlapping_training_questions": len(questions),

@@ -101,6 +101,26 @@ def test_questions_that_share_words_are_all_named():
     assert pickle.loads(pickle.dumps(overlaps)).find(QUESTION) == found
 
 
+def test_what_many_test_questions_hold_is_the_benchmarks_wording():
+    table = "Here is a table where the first line is a header and each further line is a penguin: Louis, 7, 50, 11."
+    asked = [
+        f"Which of the penguins number {n} is the {n} heaviest one of all those in the table?"
+        for n in range(12)
+    ]
+    questions = {f"q{n}": f"{table} {text}" for n, text in enumerate(asked)} | {"bare": table}
+    overlaps = Overlaps(questions, CONFIG)
+    assert overlaps.find(table) == []
+    assert overlaps.common_alone == ["bare"]
+    found = overlaps.find(f"Louis, 7, 50, 11. {asked[3]}")  # the question itself is still found
+    assert {question_id for question_id, _ in found} == {"q3"}
+    everything = Overlaps(questions, ContaminationConfig(common=None))
+    assert everything.common_alone == []
+    assert {question_id for question_id, _ in everything.find(table)} == set(questions)
+    eleven = dict(list(questions.items())[:11])
+    assert Overlaps(eleven, ContaminationConfig(common=11)).find(table)
+    assert not Overlaps(eleven, CONFIG).find(table)
+
+
 def test_a_batch_gives_one_row_for_each_overlap():
     overlaps = Overlaps({"q": QUESTION}, ContaminationConfig(ngram=16))
     batch = pa.table({"passage_id": ["p1", "p2"], "content": ["Nothing.", f"Title\n{QUESTION.upper()}"]})
