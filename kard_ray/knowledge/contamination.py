@@ -80,11 +80,12 @@ class Overlaps:
                 continue
             for gram in dict.fromkeys(_runs(found, length)):
                 self._grams.setdefault(gram, []).append(question_id)
-        all_ = {question_id for ids in self._grams.values() for question_id in ids}
         if config.common is not None:
             self._grams = {gram: ids for gram, ids in self._grams.items() if len(ids) <= config.common}
-        kept = {question_id for ids in self._grams.values() for question_id in ids}
-        self.common_alone = [question_id for question_id in questions if question_id in all_ - kept]
+        looked_for = {question_id for ids in self._grams.values() for question_id in ids}.union(
+            self.too_short
+        )
+        self.common_alone = [question_id for question_id in questions if question_id not in looked_for]
         # Opening words to the lengths of the runs they open
         self._lengths: dict[tuple[str, ...], set[int]] = {}
         for gram in self._grams:
