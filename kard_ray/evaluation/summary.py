@@ -69,8 +69,11 @@ def correct_by_question(predictions: pa.Table) -> dict[str, bool]:
 
 
 def stack_seeds(by_seed: Sequence[Mapping[str, bool]]) -> tuple[list[str], Floats]:
-    """Question ids, and seeds x questions of 0 and 1; ValueError if the seeds did not answer the same questions."""
-    ids = list(by_seed[0])
+    """Question ids in their order, and seeds x questions of 0 and 1, whatever the order of the answers.
+
+    Raises ValueError if the seeds did not answer the same questions.
+    """
+    ids = sorted(by_seed[0])
     for other in by_seed[1:]:
         if other.keys() != by_seed[0].keys():
             differing = sorted(other.keys() ^ by_seed[0].keys())

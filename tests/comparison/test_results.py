@@ -19,7 +19,7 @@ from kard_ray.comparison.results import (
     thinned,
     with_gated,
 )
-from kard_ray.evaluation.paired import compare_pair
+from kard_ray.evaluation.paired import compare_pair, mcnemar
 from kard_ray.evaluation.summary import correct_by_question, stack_seeds
 from tests.comparison.fake import fake_answers, fake_questions
 
@@ -218,3 +218,20 @@ def test_published_numbers_stand_beside_any_benchmark() -> None:
     assert {r["method"] for r in other} >= {"std_cot", "kard", "skintern"}
     assert {r["benchmark"] for r in other} == {"mean of its seven"}
     assert {*other[0]} == {*published("gsm8k")[0]}
+
+
+def test_a_pair_is_of_the_same_questions_whatever_the_order_of_their_answers() -> None:
+    # Answers of a gated row stand by halves, those of its other rows by question.
+    questions = fake_questions(200)
+    answers = fake_answers(questions, methods=("kard_intern",), seeds=(1,))
+    gated = with_gated(answers, ("kard_intern",))[0][-1]
+    assert list(gated.predictions["question_id"]) != list(answers[0].predictions["question_id"])
+    (pair,) = (
+        p
+        for p in make_results(answers, questions, asking=("kard_intern",))["pairs"]
+        if "gated" in p["a"] and p["b"].endswith("kard_intern/bm25")
+    )
+    a, b = (correct_by_question(found.predictions) for found in (gated, answers[1]))
+    only_a = sum(a[name] and not b[name] for name in a)
+    only_b = sum(b[name] and not a[name] for name in a)
+    assert pair["p_value"] == pytest.approx(mcnemar(only_a, only_b))
