@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from kard_ray.comparison.results import SILVER, Answers, Training, by_source
+from kard_ray.comparison.results import Answers, Training, by_source
+from kard_ray.comparison.rows import SILVER
 from kard_ray.evaluation.model_shape import parameters_of_folder
 from kard_ray.grid import Cell
 from kard_ray.knowledge.retrieval import passage_texts

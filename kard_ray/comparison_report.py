@@ -16,7 +16,7 @@ from kard_ray import __version__
 from kard_ray.benchmarks.registry import load_benchmark
 from kard_ray.comparison.examples import make_examples
 from kard_ray.comparison.page import page
-from kard_ray.comparison.results import make_results, published
+from kard_ray.comparison.results import make_results, published, unknown_kinds
 from kard_ray.comparison.tables import markdown
 from kard_ray.comparison_inputs import answers_of, passage_texts_of, silver_of
 from kard_ray.grid import Cell
@@ -24,7 +24,7 @@ from kard_ray.recipe import Recipe
 from kard_ray.runtime.artifacts import Artifact, ArtifactSpec, RunDirectory
 from kard_ray.student.methods.registry import METHODS
 
-VERSION = 1
+VERSION = 2
 FOLDER = "comparison"  # in the run directory: the newest report under names that do not change
 FILES = ("results.json", "results.md", "report.html")
 
@@ -90,8 +90,15 @@ def _write(
         "package_version": __version__,
         "command": command,
         "run_directory": run.root,
-        "missing": list(missing),
-        **make_results(answers, questions, asking=asking, claims=recipe.compare.claims),
+        "missing": [*missing, *unknown_kinds(recipe.compare.groups, questions)],
+        **make_results(
+            answers,
+            questions,
+            asking=asking,
+            claims=recipe.compare.claims,
+            pairs=recipe.compare.pairs,
+            groups=recipe.compare.groups,
+        ),
         "published": published(benchmark),
     }
     examples = make_examples(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from kard_ray.comparison.config import CompareConfig
+from kard_ray.comparison.rows import ALONE, GATED, SILVER, row_id
 from kard_ray.pipeline import STAGES, Pipeline, Step
 from kard_ray.recipe import Recipe, change_recipe
 from kard_ray.runtime.artifacts import Artifact, RunDirectory
@@ -123,6 +124,7 @@ def make_cells(recipe: Recipe, run: RunDirectory) -> list[Cell]:
             ]
     if mistakes:
         raise UserError("\n".join(dict.fromkeys(mistakes)))
+    _require_rows(recipe, cells)
     return cells
 
 
@@ -177,6 +179,24 @@ def _require_known(recipe: Recipe) -> None:
         f"{', '.join(METHODS)}."
         for name in compare.claims
         if name not in METHODS
+    ]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _require_rows(recipe: Recipe, cells: Sequence[Cell]) -> None:
+    """Refuse ``compare.pairs`` of rows that the comparison does not have."""
+    rows: dict[str, None] = {}
+    for cell in cells:
+        sources = cell.pipeline.sources(cell.method)
+        gated = METHODS[cell.method].alone_and_with_passages
+        asking = [f"{GATED} {source}" for source in sources if gated and source not in (ALONE, SILVER)]
+        rows |= dict.fromkeys(row_id((cell.student, cell.method, source)) for source in (*sources, *asking))
+    mistakes = [
+        f"recipe {recipe.name}, field compare.pairs: got {name!r}, expected student/method/passages of two rows: "
+        f"{', '.join(rows)}."
+        for name in dict.fromkeys(name for pair in recipe.compare.pairs for name in pair)
+        if name not in rows
     ]
     if mistakes:
         raise UserError("\n".join(mistakes))

@@ -209,3 +209,18 @@ def test_every_mistake_is_told_once(recipe_path: str) -> None:
 
 def test_all_stages_but_the_report_belong_to_cells() -> None:
     assert (*CELL_STAGES, "report") == STAGES
+
+
+def test_pairs_may_name_every_row_and_no_other(recipe_path: str) -> None:
+    students: dict[str, Any] = {"a": {}, "b": {"student.lora_rank": 4}}
+    pairs = [["a/kard/bm25", "b/finetune/none"], ["b/kard/silver", "a/zero_shot/none"]]
+    assert cells_of(recipe_path, {"students": students, "pairs": pairs})
+    wrong = [["a/kard/bm25", "c/finetune/none"], ["a/kard/none", "c/finetune/none"]]
+    with pytest.raises(UserError) as refused:
+        cells_of(recipe_path, {"students": students, "pairs": wrong})
+    first, second = str(refused.value).splitlines()
+    assert (
+        "field compare.pairs: got 'c/finetune/none', expected student/method/passages of two rows: a/"
+        in first
+    )
+    assert "'a/kard/none'" in second

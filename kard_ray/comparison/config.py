@@ -62,6 +62,10 @@ class CompareConfig(Frozen):
     methods: dict[MethodName, MethodCells] = {}
     # Methods whose differences from all others are tested; those that the comparison has not are passed over.
     claims: tuple[str, ...] = ("kard", "skintern", "kard_intern")
+    # Rows that are tested beside those, whatever their students: [small/kard/bm25, large/finetune/none].
+    pairs: tuple[tuple[str, str], ...] = ()
+    # Name -> kinds of questions: accuracy and differences are also told of these questions alone.
+    groups: dict[str, tuple[str, ...]] = {}
     examples: int = Field(100, ge=0, le=500)  # questions in the report's browser
 
     @field_validator("seeds")
@@ -69,16 +73,37 @@ class CompareConfig(Frozen):
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         return _once(seeds)
 
+    @field_validator("pairs")
+    @classmethod
+    def _pairs_differ(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for a, b in pairs:
+            if a == b:
+                raise ValueError(f"{a!r} cannot be compared with itself")
+        return pairs
+
+    @field_validator("groups")
+    @classmethod
+    def _groups_have_kinds(cls, groups: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name, kinds in groups.items():
+            _named(name, "a group")
+            if not kinds:
+                raise ValueError(f"group {name!r} has no kind of question")
+        return groups
+
     @field_validator("students")
     @classmethod
     def _students_fit(cls, students: dict[str, Changes]) -> dict[str, Changes]:
         for name, changes in students.items():
-            if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is no name for a student: letters, digits, '.', '_' and '-', at most 40 of them"
-                )
+            _named(name, "a student")
             _fit(changes)
         return students
+
+
+def _named(name: str, what: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is no name for {what}: letters, digits, '.', '_' and '-', at most 40 of them"
+        )
 
 
 def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:

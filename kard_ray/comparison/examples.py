@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from kard_ray.benchmarks.question import Question
-from kard_ray.comparison.results import Answers, row_id
+from kard_ray.comparison.results import Answers
+from kard_ray.comparison.rows import row_id
 
 PASSAGE_CHARACTERS = 700
 TEXT_CHARACTERS = 1500

@@ -10,7 +10,7 @@ from kard_ray.comparison import charts
 from kard_ray.comparison.charts import flops_text, legend, percent
 from kard_ray.comparison.labels import Labels, method_name
 from kard_ray.comparison.markup import figure
-from kard_ray.comparison.results import SILVER
+from kard_ray.comparison.rows import SILVER
 from kard_ray.comparison.tables import kinds_of, pooled_errors
 
 Row = Mapping[str, Any]

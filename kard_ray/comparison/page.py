@@ -16,8 +16,8 @@ from kard_ray.comparison import figures
 from kard_ray.comparison.charts import flops_text
 from kard_ray.comparison.labels import Labels, published_name
 from kard_ray.comparison.markup import document, shipped, table, table_row
-from kard_ray.comparison.results import SILVER
-from kard_ray.comparison.tables import kinds_of, p_text, points, share, times
+from kard_ray.comparison.rows import SILVER
+from kard_ray.comparison.tables import group_title, kinds_of, p_text, points, share, times
 from kard_ray.evaluation.published import FINDINGS
 
 SURE = 0.05  # a difference with a smaller corrected p-value is marked
@@ -36,6 +36,7 @@ def page(results: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> s
         *figures.all_figures(results, labels),
         "</div>",
         *_pairs(results["pairs"], labels),
+        *(part for group in results["groups"] for part in _group(group, results["rows"], labels)),
         *_published(results["published"]),
         *_examples(examples, labels, script),
         "</main>",
@@ -152,6 +153,36 @@ def _of(row: Mapping[str, Any], kind: str) -> float | None:
 def _pairs(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
     if not pairs:
         return []
+    told = (
+        "Percentage points of the first minus the second on the same questions. The last column is corrected for all "
+        f"tests of this table (Holm); values below {SURE} are marked."
+    )
+    return ["<h2>Differences</h2>", f"<p class='soft'>{escape(told)}</p>", _pair_table(pairs, labels)]
+
+
+def _group(group: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
+    """The questions of some kinds alone: accuracy of each row, and the same differences."""
+    lines = [
+        table_row(
+            [
+                escape(labels.of(row)),
+                share(row["by_group"][group["name"]]["accuracy"]),
+                "{} – {}".format(
+                    *(share(row["by_group"][group["name"]][end]) for end in ("ci_low", "ci_high"))
+                ),
+            ],
+            kind="bound" if row["passages"] == SILVER else "",
+        )
+        for row in rows
+    ]
+    return [
+        f"<h2>{escape(group_title(group))}</h2>",
+        table(["method", "accuracy", "95 % interval"], lines),
+        *([_pair_table(group["pairs"], labels)] if group["pairs"] else []),
+    ]
+
+
+def _pair_table(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> str:
     lines = [
         table_row(
             [
@@ -166,12 +197,8 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
         )
         for pair in pairs
     ]
-    told = (
-        "Percentage points of the first minus the second on the same questions. The last column is corrected for all "
-        f"tests of this table (Holm); values below {SURE} are marked."
-    )
     head = ["first", "second", "difference", "95 % interval", "p", "p, corrected"]
-    return ["<h2>Differences</h2>", f"<p class='soft'>{escape(told)}</p>", table(head, lines, left=2)]
+    return table(head, lines, left=2)
 
 
 def _published(published: Sequence[Mapping[str, Any]]) -> list[str]:

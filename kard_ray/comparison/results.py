@@ -16,19 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kard_ray.benchmarks.question import Question
+from kard_ray.comparison.rows import ALONE, GATED, SILVER, Key, pairs_to_test, row_id
 from kard_ray.evaluation.errors import analyse_errors
 from kard_ray.evaluation.gating import choose_threshold, gated, gating_curve
 from kard_ray.evaluation.model_shape import ModelShape
 from kard_ray.evaluation.paired import compare_pairs
 from kard_ray.evaluation.published import SKINTERN_AVERAGES, SKINTERN_TABLE, published_rows
 from kard_ray.evaluation.search_cost import NOTHING, SearchCost
-from kard_ray.evaluation.summary import correct_by_question, merge_seeds, stack_seeds, summarise
+from kard_ray.evaluation.summary import correct_by_question, merge_seeds, positions, stack_seeds, summarise
 
-ALONE, SILVER, GATED = "none", "silver", "gated"  # passages: none; the upper bound; asked for when unsure
 BASELINE = "std_cot"  # relative FLOPs are multiples of this method's (SKIntern, Table 1)
 CURVE_POINTS = 200  # of a learning curve in results.json; all steps stand in the student's curve.parquet
-
-Key = tuple[str, str, str]  # student, method, passages: a row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,11 +74,6 @@ class Intern:
             "method": self.asking.method, "student": self.asking.student, "seed": self.asking.seed,
             "passages": self.asking.passages, "curve": self.curve,
         }  # fmt: skip
-
-
-def row_id(key: Key) -> str:
-    """How pairs name a row."""
-    return "/".join(key)
 
 
 def by_source(answers: Answers, costs: Mapping[str, SearchCost]) -> list[Answers]:
@@ -187,42 +180,64 @@ def make_results(
     *,
     asking: Collection[str] = (),
     claims: Collection[str] = (),
+    pairs: Sequence[tuple[str, str]] = (),
+    groups: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, Any]:
-    """``cells``, ``rows``, ``pairs``, ``gating``, ``errors`` of results.json.
+    """``cells``, ``rows``, ``pairs``, ``groups``, ``gating``, ``errors`` of results.json.
 
     ``asking`` are the methods that are tested alone and with passages; ``claims`` those whose differences from all
-    others of the same student are tested, as one family (Holm).
+    others of the same student are tested, and ``pairs`` further rows by their names, all as one family (Holm); a pair
+    without answers is left out. ``groups`` are kinds of questions by a name, of which the same pairs are tested once
+    more, each group as a family of its own; one without a question is left out.
     """
+    kinds = {name: question.kind for name, question in questions.items()}
+    asked = sorted(kinds)  # the order of stack_seeds
+    found_in = {name: positions(asked, kinds, chosen) for name, chosen in (groups or {}).items()}
+    groups = {name: chosen for name, chosen in (groups or {}).items() if found_in[name]}
     everything, interns = with_gated(answers, asking)
     cells = [(found, cell_record(found, questions)) for found in everything]
     rows, correct = [], {}
     for key in dict.fromkeys(found.key for found, _ in cells):
         mine = [(found, record) for found, record in cells if found.key == key]
-        row, correct[row_id(key)] = _row(key, mine, questions)
+        row, correct[row_id(key)] = _row(key, mine, kinds, groups)
         rows.append(row)
     _relate(rows)
-    pairs = compare_pairs(
-        correct,
-        pairs_to_test([found.key for found in everything], claims),
-        students={row["id"]: (row["student"], row["method"], *row["seeds"]) for row in rows},
-    )
+    claimed = pairs_to_test([found.key for found in everything], claims)
+    known = {frozenset(pair) for pair in claimed}
+    tested = claimed + [pair for pair in pairs if {*pair} <= correct.keys() and frozenset(pair) not in known]
+    students = {row["id"]: (row["student"], row["method"], *row["seeds"]) for row in rows}
     return {
         "cells": [record for _, record in cells],
         "rows": rows,
-        "pairs": pairs,
+        "pairs": compare_pairs(correct, tested, students=students),
+        "groups": [
+            {
+                "name": name,
+                "kinds": sorted(chosen),
+                "n": len(found_in[name]),
+                "pairs": compare_pairs(
+                    {row: correct_SQ[:, found_in[name]] for row, correct_SQ in correct.items()},
+                    tested,
+                    students=students,
+                ),
+            }
+            for name, chosen in groups.items()
+        ],
         "gating": [intern.record() for intern in interns],
         "errors": _errors(answers, questions),
     }
 
 
 def _row(
-    key: Key, mine: Sequence[tuple[Answers, dict[str, Any]]], questions: Mapping[str, Question]
+    key: Key,
+    mine: Sequence[tuple[Answers, dict[str, Any]]],
+    kinds: Mapping[str, str],
+    groups: Mapping[str, Collection[str]],
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The mean of the cells of one row, and its answers, right or wrong, as seeds x questions."""
     student, method, passages = key
     by_seed = [correct_by_question(found.predictions) for found, _ in mine]
-    ids, correct_SQ = stack_seeds(by_seed)
-    kinds = {name: questions[name].kind for name in ids}
+    _, correct_SQ = stack_seeds(by_seed)
     records = [record for _, record in mine]
     trained = [record["train_seconds"] for record in records if record["train_seconds"] is not None]
     return {
@@ -232,7 +247,7 @@ def _row(
         "passages": passages,
         "parameters": mine[0][0].parameters,
         "seeds": [found.seed for found, _ in mine],
-        **merge_seeds(records, by_seed, kinds),
+        **merge_seeds(records, by_seed, kinds, groups),
         "train_seconds": sum(trained) / len(trained) if trained else None,
     }, correct_SQ
 
@@ -258,42 +273,6 @@ def _total(row: Mapping[str, Any]) -> float:
     return float(row["flops_per_question"]["total"])
 
 
-def pairs_to_test(keys: Sequence[Key], claims: Collection[str]) -> list[tuple[str, str]]:
-    """Which rows are compared: each claimed method with every other of its student. Without one, all pairs.
-
-    Few tests, so that the correction for their number leaves something to be seen: a method stands against others as it
-    reads its first source, and its further ones (a reranker, more rounds) against that. Silver passages are found with
-    the teacher's rationale, so they stand against their own method, and against another's silver passages; the two ways
-    of answering of a method that chooses between them stand against their own method alone.
-    """
-    rows = list(dict.fromkeys(keys))
-    gated = {key[:2] for key in rows if key[2].startswith(GATED)}
-    parts = [key for key in rows if key[2] == SILVER or (key[:2] in gated and not key[2].startswith(GATED))]
-    fair = [key for key in rows if key not in parts]
-    first = {key[:2]: key for key in reversed(fair)}
-    leading = [key for key in fair if first[key[:2]] == key]
-    claimed = [key for key in leading if key[1] in claims]
-    pairs = [(key, first[key[:2]]) for key in fair if key not in leading]
-    for at, a in enumerate(leading):
-        for b in leading[at + 1 :]:
-            if a[0] != b[0] or (claimed and a not in claimed and b not in claimed):
-                continue
-            # The claimed method comes first; of two, the one that is claimed earlier stays in front.
-            pairs.append((b, a) if claimed and a not in claimed else (a, b))
-    pairs.sort(key=lambda pair: rows.index(pair[0]))
-    for part in parts:
-        own = [key for key in fair if key[:2] == part[:2] and key[2] != ALONE]
-        pairs += [(part, other) if part[2] == SILVER else (other, part) for other in own]
-    silver = [key for key in rows if key[2] == SILVER]
-    pairs += [
-        (a, b)
-        for a in silver
-        for b in silver
-        if a[0] == b[0] and a[1] in claims and (b[1] not in claims or rows.index(a) < rows.index(b))
-    ]
-    return [(row_id(a), row_id(b)) for a, b in pairs]
-
-
 def _errors(answers: Sequence[Answers], questions: Mapping[str, Question]) -> list[dict[str, Any]]:
     """For each student that searches for passages: which wrong answers retrieval explains, and which reading."""
     silver = {
@@ -316,6 +295,26 @@ def _errors(answers: Sequence[Answers], questions: Mapping[str, Question]) -> li
         }
         for found in answers
         if found.k and found.passages != SILVER
+    ]
+
+
+def unknown_kinds(
+    groups: Mapping[str, Collection[str]], questions: Mapping[str, Question]
+) -> list[dict[str, str]]:
+    """Kinds in ``groups`` that no question is of, as what is missing of a report.
+
+    It is told, not refused: which kinds there are is known when the benchmark has been read, and a mistake here must
+    not cost trained students.
+    """
+    kinds = sorted({question.kind for question in questions.values()} - {""})
+    return [
+        {
+            "cell": f"compare.groups.{name}",
+            "reason": f"no question is of kind {kind!r}; there are {', '.join(kinds) or 'no kinds'}.",
+        }
+        for name, chosen in groups.items()
+        for kind in chosen
+        if kind not in kinds
     ]
 
 

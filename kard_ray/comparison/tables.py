@@ -35,6 +35,15 @@ def markdown(results: Mapping[str, Any]) -> str:
     parts += [f"- Missing: {what['cell']}: {what['reason']}" for what in results.get("missing", ())]
     if results["pairs"]:
         parts += ["", "## Differences", "", *pair_table(results["pairs"], labels), ""]
+    for group in results["groups"]:
+        parts += [
+            "",
+            f"## {group_title(group)}",
+            "",
+            *group_table(results["rows"], group["name"], labels),
+            "",
+        ]
+        parts += [*pair_table(group["pairs"], labels), ""] if group["pairs"] else []
     if results["errors"]:
         parts += [
             "## Errors of students that search",
@@ -125,6 +134,27 @@ def pair_table(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
             for pair in pairs
         ],
         left=2,
+    )
+
+
+def group_title(group: Mapping[str, Any]) -> str:
+    """``facts: 145 questions of choice, choice_bridge``."""
+    return f"{group['name']}: {group['n']} questions of {', '.join(group['kinds'])}"
+
+
+def group_table(rows: Sequence[Mapping[str, Any]], name: str, labels: Labels) -> list[str]:
+    """Accuracy of each row on the questions of group ``name``."""
+    mine = [(row, row["by_group"][name]) for row in rows]
+    return table(
+        ["method", "accuracy", "95 % interval"],
+        [
+            [
+                labels.of(row),
+                f"**{share(of['accuracy'])}**",
+                f"{share(of['ci_low'])} – {share(of['ci_high'])}",
+            ]
+            for row, of in mine
+        ],
     )
 
 

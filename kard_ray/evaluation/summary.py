@@ -5,7 +5,7 @@ Tables here are PREDICTIONS of one method and one source, a row per question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,26 +84,41 @@ def stack_seeds(by_seed: Sequence[Mapping[str, bool]]) -> tuple[list[str], Float
 
 
 def merge_seeds(
-    cells: Sequence[Mapping[str, Any]], by_seed: Sequence[Mapping[str, bool]], kinds: Mapping[str, str]
+    cells: Sequence[Mapping[str, Any]],
+    by_seed: Sequence[Mapping[str, bool]],
+    kinds: Mapping[str, str],
+    groups: Mapping[str, Collection[str]] | None = None,
 ) -> dict[str, Any]:
     """One row of results.json from the cells of several seeds (results of :func:`summarise`), in the same order.
 
-    ``by_seed`` are their answers (:func:`correct_by_question`), ``kinds`` the kind of each question. Accuracy has the
-    bootstrap's interval over questions and seeds, for all questions and for each kind; everything else is the mean
-    over seeds, None where a seed has none. Raises ValueError if the seeds did not answer the same questions.
+    ``by_seed`` are their answers (:func:`correct_by_question`), ``kinds`` the kind of each question, ``groups`` the
+    kinds of each group. Accuracy has the bootstrap's interval over questions and seeds, for all questions, for each
+    kind and for each group; everything else is the mean over seeds, None where a seed has none. Raises ValueError if
+    the seeds did not answer the same questions.
     """
     ids, correct_SQ = stack_seeds(by_seed)
-    of_kind: dict[str, list[int]] = {}
-    for at, question in enumerate(ids):
-        of_kind.setdefault(kinds[question] or WITHOUT_KIND, []).append(at)
+
+    def merged(chosen: Collection[str]) -> dict[str, Any]:
+        return _merged_accuracy(correct_SQ[:, positions(ids, kinds, chosen)])
+
     return (
         _merged_accuracy(correct_SQ)
         | {"accuracy_by_seed": [float(share) for share in correct_SQ.mean(axis=1)]}
         | {name: _mean([cell[name] for cell in cells]) for name in (*_SUMS, *_PER_QUESTION)}
         | {name: _mean_lists([cell[name] for cell in cells]) for name in ("hits_at", "all_gold_at")}
         | {"flops_per_question": _mean_dicts([cell["flops_per_question"] for cell in cells])}
-        | {"by_kind": {kind: _merged_accuracy(correct_SQ[:, of_kind[kind]]) for kind in sorted(of_kind)}}
+        | {
+            "by_kind": {
+                kind: merged([kind]) for kind in sorted({kinds[name] or WITHOUT_KIND for name in ids})
+            }
+        }
+        | {"by_group": {group: merged(chosen) for group, chosen in (groups or {}).items()}}
     )
+
+
+def positions(ids: Sequence[str], kinds: Mapping[str, str], chosen: Collection[str]) -> list[int]:
+    """Where the questions of the ``chosen`` kinds stand among ``ids``."""
+    return [at for at, name in enumerate(ids) if (kinds[name] or WITHOUT_KIND) in chosen]
 
 
 def mean_cost(

@@ -25,7 +25,13 @@ def everything(*, harm: bool, count: int = 24) -> tuple[dict[str, Any], list[dic
     questions = fake_questions(count, harm=harm)
     student = HARM if harm else "tiny"
     answers = fake_answers(questions, methods=METHODS, seeds=(1, 2), harm=harm, student=student)
-    results = make_results(answers, questions, asking=("kard_intern",), claims=("kard",))
+    results = make_results(
+        answers,
+        questions,
+        asking=("kard_intern",),
+        claims=("kard",),
+        groups={"places": ("border", "capital")},
+    )
     results |= {
         "recipe": "fake", "benchmark": "factbook", "split": "test", "n": count, "chance": 0.25,
         "machine": {"CPUs": 2, "memory": HARM if harm else "16 GiB"}, "package_version": "0", "run_directory": "runs/x",
@@ -97,7 +103,8 @@ def test_the_page_has_every_plot_and_table(plain: str) -> None:
     assert titles == [
         "Results", "Cost", "Plots", "Accuracy", "Accuracy against cost", "Where the FLOPs go", "Retrieval",
         "Retrieval or reading", "KARD-Intern (BM25): asking only when unsure", "Learning",
-        "Accuracy by kind of question", "Differences", "Published numbers", "Examples",
+        "Accuracy by kind of question", "Differences", "places: 12 questions of border, capital",
+        "Published numbers", "Examples",
     ]  # fmt: skip
     assert "Not everything is here" in plain
     for name in ("Fine-tuning", "KARD (silver)", "KARD-Intern (when unsure, BM25)", "Zero-shot"):
@@ -134,7 +141,15 @@ def test_a_comparison_without_passages_flops_or_kinds_is_a_page_too() -> None:
             "flops_relative_to": None,
         }
         row["by_kind"] = {"all": row["by_kind"]["area"]}
-    results |= {"pairs": [], "gating": [], "errors": [], "published": [], "missing": [], "chance": None}
+    results |= {
+        "pairs": [],
+        "groups": [],
+        "gating": [],
+        "errors": [],
+        "published": [],
+        "missing": [],
+        "chance": None,
+    }
     text = page(results, [])
     assert re.findall(r"<h[23]>(.*?)</h[23]>", text) == ["Results", "Cost", "Plots", "Accuracy"]
     assert Elements(text).count("script") == 0
@@ -150,6 +165,9 @@ def test_the_markdown_has_the_papers_form() -> None:
         widths = {line.count("|") for line in block.splitlines() if line.startswith("|")}
         assert len(widths) <= 1
     assert "| SKIntern | LLaMA2-7B | mean of its seven | 47.6 | 6.4 | SKIntern (S Table 1) |" in text
+    group = text.partition("## places: 12 questions of border, capital\n")[2]
+    assert group.startswith("\n| method | accuracy | 95 % interval |\n")
+    assert group.partition("\n## ")[0].count("| a | b | a − b |") == 1
     assert "- Missing: few_shot, tiny, seed 1: it failed." in text
 
 

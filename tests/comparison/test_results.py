@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +14,9 @@ from hypothesis import strategies as st
 from kard_ray.comparison.results import (
     CURVE_POINTS,
     make_results,
-    pairs_to_test,
     published,
-    row_id,
     thinned,
+    unknown_kinds,
     with_gated,
 )
 from kard_ray.evaluation.paired import compare_pair, mcnemar
@@ -132,62 +132,6 @@ def test_a_student_with_other_passages_is_the_same_student(results: dict[str, An
     assert (pair["ci_low"], pair["ci_high"]) == (alike.ci_low, alike.ci_high) != (apart.ci_low, apart.ci_high)
 
 
-def test_further_sources_of_a_method_are_tested_against_its_first() -> None:
-    sources = ("bm25", "bm25:2", "reranker", "reranker:2", "silver")
-    keys = [("a", "std_cot", "none"), *(("a", "kard", source) for source in sources)]
-    pairs = {(a.removeprefix("a/"), b.removeprefix("a/")) for a, b in pairs_to_test(keys, ("kard",))}
-    assert pairs == (
-        {("kard/bm25", "std_cot/none")}
-        | {(f"kard/{source}", "kard/bm25") for source in ("bm25:2", "reranker", "reranker:2")}
-        | {("kard/silver", f"kard/{source}") for source in sources[:-1]}
-    )
-
-
-def test_silver_passages_are_tested_against_those_of_another_method() -> None:
-    keys = [
-        ("a", method, source)
-        for method in ("knowledge_finetune", "kard", "kard_intern")
-        for source in ("bm25", "silver")
-    ] + [("b", "kard", "silver")]
-    pairs = pairs_to_test(keys, ("kard", "kard_intern"))
-    assert [pair for pair in pairs if pair[0].endswith("silver") and pair[1].endswith("silver")] == [
-        ("a/kard/silver", "a/knowledge_finetune/silver"),
-        ("a/kard/silver", "a/kard_intern/silver"),
-        ("a/kard_intern/silver", "a/knowledge_finetune/silver"),
-    ]
-
-
-ROWS = [
-    (student, method, source)
-    for student in "ab"
-    for method, sources in {
-        "finetune": ["none"], "std_cot": ["none"], "knowledge_finetune": ["bm25", "silver"],
-        "kard": ["bm25", "reranker:2", "silver"],
-        "kard_intern": ["none", "bm25", "gated bm25"],
-    }.items()
-    for source in sources
-]  # fmt: skip
-
-
-@given(
-    st.lists(st.sampled_from(ROWS), unique=True),
-    st.sets(st.sampled_from(["finetune", "kard", "kard_intern"])),
-)
-def test_a_pair_is_tested_once_and_within_one_student(
-    keys: Sequence[tuple[str, str, str]], claims: set[str]
-) -> None:
-    pairs = pairs_to_test(keys, claims)
-    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
-    for a, b in pairs:
-        assert a != b
-        assert a.split("/")[0] == b.split("/")[0]
-        assert {a, b} <= {row_id(key) for key in keys}
-        if "silver" in a:
-            assert a.split("/")[1] == b.split("/")[1] or "silver" in b
-        else:
-            assert "silver" not in b
-
-
 def test_errors_are_told_of_students_that_search(results: dict[str, Any]) -> None:
     assert [(e["method"], e["seed"], e["passages"]) for e in results["errors"]] == [
         ("kard", 42, "bm25"), ("kard", 43, "bm25"), ("kard", 44, "bm25"), ("kard_intern", 42, "bm25"),
@@ -235,3 +179,52 @@ def test_a_pair_is_of_the_same_questions_whatever_the_order_of_their_answers() -
     only_a = sum(a[name] and not b[name] for name in a)
     only_b = sum(b[name] and not a[name] for name in a)
     assert pair["p_value"] == pytest.approx(mcnemar(only_a, only_b))
+
+
+def test_rows_of_two_students_are_tested_beside_the_claims() -> None:
+    answers = [
+        found
+        for student in ("small", "large")
+        for found in fake_answers(QUESTIONS, methods=("finetune", "kard"), seeds=(1,), student=student)
+    ]
+    named = [
+        ("small/kard/bm25", "large/finetune/none"),
+        ("small/finetune/none", "small/kard/bm25"),  # stands there already, the other way round
+        ("small/kard/bm25", "large/std_cot/none"),  # has not answered
+    ]
+    plain = make_results(answers, QUESTIONS, claims=("kard",))["pairs"]
+    pairs = make_results(answers, QUESTIONS, claims=("kard",), pairs=named)["pairs"]
+    assert [(p["a"], p["b"]) for p in pairs] == [*((p["a"], p["b"]) for p in plain), named[0]]
+    # One family: a further test can only make the correction harder.
+    assert all(more["p_holm"] >= less["p_holm"] for more, less in zip(pairs, plain, strict=False))
+
+
+def test_a_group_of_kinds_is_told_as_if_there_were_no_other_questions() -> None:
+    groups = {"places": ("border", "capital"), "empty": ("river",)}
+    answers = fake_answers(QUESTIONS, methods=("std_cot", "kard"))
+    found = make_results(answers, QUESTIONS, claims=("kard",), groups=groups)
+    (group,) = found["groups"]
+    assert (group["name"], group["kinds"], group["n"]) == ("places", ["border", "capital"], 20)
+    mine = {name: question for name, question in QUESTIONS.items() if question.kind in groups["places"]}
+    alone = make_results(
+        [replace(one, predictions=_only(one.predictions, mine)) for one in answers], mine, claims=("kard",)
+    )
+    assert group["pairs"] == alone["pairs"]
+    for whole, part in zip(found["rows"], alone["rows"], strict=True):
+        assert whole["by_group"] == {
+            "places": {name: part[name] for name in ("n", "accuracy", "ci_low", "ci_high")}
+        }
+
+
+def test_a_kind_that_no_question_is_of_is_told_with_those_that_there_are() -> None:
+    found = unknown_kinds({"places": ("border", "rivers"), "sizes": ("area",)}, QUESTIONS)
+    assert found == [
+        {
+            "cell": "compare.groups.places",
+            "reason": "no question is of kind 'rivers'; there are area, border, capital, population.",
+        }
+    ]
+
+
+def _only(predictions: pa.Table, questions: dict[str, Any]) -> pa.Table:
+    return predictions.filter(pc.is_in(predictions["question_id"], pa.array(list(questions))))

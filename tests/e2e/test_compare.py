@@ -107,9 +107,19 @@ def test_a_killed_comparison_goes_on_and_reports_every_student(
     assert "On which river does" in page
     assert "| KARD (reranker, two rounds) |" in (run / "comparison" / "results.md").read_text()
 
-    again = succeed(*command)
-    assert not again.ray_started
+    further = ["a/kard/bm25:2", "a/finetune/none"]
+    again = succeed(
+        *command,
+        "--set",
+        f"compare.pairs=[[{', '.join(further)}]]",
+        "--set",
+        "compare.groups={towns: [town]}",
+    )
+    assert not again.ray_started, "another report is made of the answers that are there"
     assert "| KARD (BM25) |" in again.out
+    pairs = json.loads((run / "comparison" / "results.json").read_text())["pairs"]
+    assert [(pair["a"], pair["b"]) for pair in pairs][len(results["pairs"]) :] == [tuple(further)]
+    assert "Missing: compare.groups.towns: no question is of kind 'town'" in again.out
 
 
 def test_a_student_that_fails_ends_no_other_and_is_missing_in_the_report(
