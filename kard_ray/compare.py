@@ -17,7 +17,7 @@ from rich.table import Table
 
 from kard_ray.comparison_report import FOLDER, write_comparison
 from kard_ray.estimate import estimate, missing_inputs
-from kard_ray.execution import make, require_models, say
+from kard_ray.execution import command_line, make, require_models, say
 from kard_ray.grid import Cell, GridStep, grid_steps, make_cells
 from kard_ray.pipeline import Pipeline
 from kard_ray.recipe import Recipe, load_recipe
@@ -44,7 +44,7 @@ def compare(
         return
     Pipeline(recipe, run).claim()
     with run.alone():
-        _make_and_report(recipe, run, cells, command=_command(recipe_path, run_dir, overrides))
+        _make_and_report(recipe, run, cells, command=command_line("compare", recipe_path, run_dir, overrides))
 
 
 def _make_and_report(recipe: Recipe, run: RunDirectory, cells: Sequence[Cell], *, command: str) -> None:
@@ -245,11 +245,6 @@ def reason(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or "no message").splitlines()[0][:300]
-
-
-def _command(recipe_path: str, run_dir: str | None, overrides: Iterable[str]) -> str:
-    parts = ["kard-ray", "compare", recipe_path, *(["--run-dir", run_dir] if run_dir else [])]
-    return " ".join([*parts, *(f"--set {override}" for override in overrides)])
 
 
 def missing_cells(

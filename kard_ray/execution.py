@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,12 @@ from kard_ray.runtime.errors import UserError
 from kard_ray.runtime.models import ModelStatus, check_model, resolve_model
 from kard_ray.runtime.session import ray_session
 from kard_ray.student.methods.registry import METHODS
+
+
+def command_line(verb: str, recipe_path: str, run_dir: str | None, overrides: Iterable[str]) -> str:
+    """What makes a report again, as a shell takes it."""
+    parts = ["kard-ray", verb, recipe_path, *(["--run-dir", run_dir] if run_dir else [])]
+    return shlex.join([*parts, *(part for override in overrides for part in ("--set", override))])
 
 
 def run_stages(

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kard_ray.estimate import estimate, missing_inputs
-from kard_ray.execution import make, require_models, say
+from kard_ray.execution import command_line, make, require_models, say
 from kard_ray.pipeline import Step
 from kard_ray.recipe import load_recipe
 from kard_ray.runtime.artifacts import MANIFEST, PARTS, Artifact, RunDirectory
@@ -44,9 +44,8 @@ def sweep(recipe_path: str, *, run_dir: str | None, overrides: Iterable[str], dr
         return
     check_sharing(plan)
     plan.base.claim()
-    command = ["kard-ray", "sweep", recipe_path, *(["--run-dir", run_dir] if run_dir else [])]
     with run.alone():
-        _sweep(plan, " ".join([*command, *(f"--set {override}" for override in overrides)]))
+        _sweep(plan, command_line("sweep", recipe_path, run_dir, overrides))
 
 
 def _sweep(plan: Plan, command: str) -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from kard_ray.execution import run_stages
+from kard_ray.execution import command_line, run_stages
 from kard_ray.pipeline import STAGES
 from kard_ray.runtime.errors import UserError
 
@@ -21,3 +22,11 @@ def test_a_stage_does_not_ask_for_models_that_it_does_not_use(recipe_path: str, 
     overrides = ["teacher.model=bundled:none", "student.model=bundled:none"]
     run_stages(recipe_path, ["benchmark"], run_dir=str(tmp_path / "run"), overrides=overrides)
     assert (tmp_path / "run" / "benchmark").exists()
+
+
+def test_a_report_tells_its_command_as_a_shell_takes_it() -> None:
+    override = "compare.students={a: {student.model: it's/here}}"
+    assert shlex.split(command_line("compare", "my recipe.yaml", "runs/a", [override, "x=1"])) == [
+        "kard-ray", "compare", "my recipe.yaml", "--run-dir", "runs/a", "--set", override, "--set", "x=1",
+    ]  # fmt: skip
+    assert command_line("sweep", "a.yaml", None, ()) == "kard-ray sweep a.yaml"
