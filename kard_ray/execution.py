@@ -19,6 +19,8 @@ from kard_ray.runtime.models import ModelStatus, check_model, resolve_model
 from kard_ray.runtime.session import ray_session
 from kard_ray.student.methods.registry import METHODS
 
+_MANY_CUT = 0.1  # of the answers of a stage: so many texts without an end are told
+
 
 def command_line(verb: str, recipe_path: str, run_dir: str | None, overrides: Iterable[str]) -> str:
     """What makes a report again, as a shell takes it."""
@@ -71,6 +73,11 @@ def make(step: Step, name: str) -> None:
     manifest = step.make(step.artifact)
     rows = ", ".join(f"{count} {what}" for what, count in manifest.rows.items())
     say(f"{name}: done in {manifest.wall_seconds:.1f} s, {rows}")
+    cut = manifest.counts.get("cut", 0)
+    if cut > _MANY_CUT * manifest.rows.get("predictions", 0):
+        say(
+            f"{name}: {cut} texts end where prediction.sampling.max_tokens ended them; raise it if they are to conclude"
+        )
 
 
 def require_models(recipe: Recipe, stages: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from kard_ray.benchmarks.question import Question
 from kard_ray.benchmarks.rendering import AnswerForm
 from kard_ray.evaluation.asking import CALLS, WRITTEN, Asking
 from kard_ray.evaluation.prompts import STUDENT, Manner, OptionsBehind, StudentPrompts
-from kard_ray.evaluation.reading import SAMPLES, read_samples
+from kard_ray.evaluation.reading import SAMPLES, read_samples, was_cut
 from kard_ray.evaluation.rounds import NextQuery
 from kard_ray.evaluation.searching import SEARCHES, KnowledgeSource, Searching, SearchThere, searching
 from kard_ray.evaluation.sources import MOST_ROUNDS, PassageSource, most_rounds, searched
@@ -256,9 +256,15 @@ def predict(prediction: Prediction) -> Manifest:
     if config.votes > 1:
         asked.artifact.write_table("samples.parquet", samples)
         rows["samples"] = samples.num_rows
+    also_at_once = asked.manner().options_behind == "both" and asked.reasons
+    cut = [
+        was_cut(row, config.sampling.max_tokens, also_at_once=also_at_once)
+        for row in written.select(["calls", "samples"]).to_pylist()
+    ]
     return asked.artifact.seal(
         rows=rows,
         counts={
+            "cut": sum(cut),
             "errors": sum(bool(e) for e in scored["error"].to_pylist()),
             "unparsable": scored["prediction_text"].null_count,
             "cues": list(asked.cues),

@@ -58,6 +58,17 @@ def read_samples(
     }, kept
 
 
+def was_cut(row: Mapping[str, Any], limit: int, *, also_at_once: bool = False) -> bool:
+    """Whether a text of ``row`` (schema WRITTEN) has ``limit`` tokens, all that it may have, and so probably no end.
+
+    Scored options, the last calls, are no texts: one call for each sample, and with ``also_at_once`` one more.
+    """
+    calls, samples = row["calls"], row["samples"]
+    if any(sample["option"] is not None for sample in samples):
+        calls = calls[: len(calls) - len(samples) - also_at_once]
+    return any(tokens >= limit for call in calls for tokens in call["generated_tokens"])
+
+
 def _text(sample: Mapping[str, Any]) -> str:
     return "\n".join(text for text in sample["texts"] if text)
 

@@ -51,6 +51,9 @@ def test_scored_options_leave_no_answer_unread(t5_folder: Path, tmp_path: Path) 
     assert manifest.rows == {"predictions": 5}
     assert manifest.counts["unparsable"] == manifest.counts["errors"] == 0
     table = one.artifact.read_table("predictions.parquet")
+    assert manifest.counts["cut"] == sum(
+        row["calls"][0]["generated_tokens"] == [6] for row in table.to_pylist()
+    )
     assert table.schema.equals(PREDICTIONS)
     for row in table.to_pylist():
         best = max(row["option_log_probs"])
