@@ -175,10 +175,11 @@ def _group(group: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], labels: 
         )
         for row in rows
     ]
+    told = "The same differences on these questions alone, corrected for the tests of this table."
     return [
         f"<h2>{escape(group_title(group))}</h2>",
         table(["method", "accuracy", "95 % interval"], lines),
-        *([_pair_table(group["pairs"], labels)] if group["pairs"] else []),
+        *([f"<p class='soft'>{told}</p>", _pair_table(group["pairs"], labels)] if group["pairs"] else []),
     ]
 
 
