@@ -202,9 +202,10 @@ def make_results(
         row, correct[row_id(key)] = _row(key, mine, kinds, groups)
         rows.append(row)
     _relate(rows)
-    claimed = pairs_to_test([found.key for found in everything], claims)
-    known = {frozenset(pair) for pair in claimed}
-    tested = claimed + [pair for pair in pairs if {*pair} <= correct.keys() and frozenset(pair) not in known]
+    tested = pairs_to_test([found.key for found in everything], claims)
+    for pair in pairs:
+        if {*pair} <= correct.keys() and pair not in tested and pair[::-1] not in tested:
+            tested.append(pair)
     students = {row["id"]: (row["student"], row["method"], *row["seeds"]) for row in rows}
     return {
         "cells": [record for _, record in cells],

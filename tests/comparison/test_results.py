@@ -190,6 +190,7 @@ def test_rows_of_two_students_are_tested_beside_the_claims() -> None:
     named = [
         ("small/kard/bm25", "large/finetune/none"),
         ("small/finetune/none", "small/kard/bm25"),  # stands there already, the other way round
+        ("large/finetune/none", "small/kard/bm25"),  # the first once more
         ("small/kard/bm25", "large/std_cot/none"),  # has not answered
     ]
     plain = make_results(answers, QUESTIONS, claims=("kard",))["pairs"]
