@@ -162,18 +162,17 @@ def _pairs(pairs: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
 
 def _group(group: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], labels: Labels) -> list[str]:
     """The questions of some kinds alone: accuracy of each row, and the same differences."""
+    mine = [(row, row["by_group"][group["name"]]) for row in rows]
     lines = [
         table_row(
             [
                 escape(labels.of(row)),
-                share(row["by_group"][group["name"]]["accuracy"]),
-                "{} – {}".format(
-                    *(share(row["by_group"][group["name"]][end]) for end in ("ci_low", "ci_high"))
-                ),
+                share(of["accuracy"]),
+                f"{share(of['ci_low'])} – {share(of['ci_high'])}",
             ],
             kind="bound" if row["passages"] == SILVER else "",
         )
-        for row in rows
+        for row, of in mine
     ]
     told = "The same differences on these questions alone, corrected for the tests of this table."
     return [
